@@ -1,0 +1,58 @@
+"""Tune a sentence-embedding model for semantic similarity with one command, and know whether it got better.
+
+Every name is imported when it is first used: ``import hf_simtune`` loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hf_simtune.version import __version__
+
+if TYPE_CHECKING:
+    from hf_simtune.cli import main
+    from hf_simtune.errors import SimtuneError
+    from hf_simtune.evaluation.metric import metric_path
+    from hf_simtune.evaluation.sts import SimilarityEvaluator
+    from hf_simtune.recipe import Recipe
+    from hf_simtune.record import RunRecord
+    from hf_simtune.scoring import compare, score
+    from hf_simtune.tuning import Run, tune
+
+__all__ = [
+    "Recipe",
+    "Run",
+    "RunRecord",
+    "SimilarityEvaluator",
+    "SimtuneError",
+    "__version__",
+    "compare",
+    "main",
+    "metric_path",
+    "score",
+    "tune",
+]
+
+_PLACES = {
+    "Recipe": "recipe",
+    "Run": "tuning",
+    "RunRecord": "record",
+    "SimilarityEvaluator": "evaluation.sts",
+    "SimtuneError": "errors",
+    "compare": "scoring",
+    "main": "cli",
+    "metric_path": "evaluation.metric",
+    "score": "scoring",
+    "tune": "tuning",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module 'hf_simtune' has no attribute {name!r}")
+    return getattr(import_module(f"hf_simtune.{_PLACES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

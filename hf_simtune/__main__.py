@@ -1,0 +1,5 @@
+"""python -m hf_simtune"""
+
+from hf_simtune.cli import main
+
+main()

@@ -1,0 +1,298 @@
+"""hf-simtune: the command line. Parses, calls the rooms below, prints what they return; decides nothing."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hf_simtune import flags, recipe
+from hf_simtune.errors import RequestError, SimtuneError
+from hf_simtune.recipe import Recipe
+from hf_simtune.version import __version__
+
+__all__ = ["main"]
+
+EXAMPLES = """\
+examples:
+  hf-simtune tune mnrl_minilm                 tune MiniLM on sentence-compression, measure on STSb
+  hf-simtune tune mnrl_minilm --offline       the same on what the package carries, no network
+  hf-simtune tune my_pairs.csv                tune on your own rows
+  hf-simtune tune mnrl_minilm --dry-run       show and check the recipe, run nothing
+  hf-simtune score runs/NAME/model --data sentence-transformers/stsb:test
+  hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test
+  hf-simtune generate sports --rows 20000     sentences to try things on
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises what argparse would print and exit with."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(message, hint=f"See: {self.prog} --help")
+
+
+def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, or, given a recipe, that recipe's: the same flags without a target.
+
+    Exits with 0 (done), 1 (the run failed), 2 (the request was wrong) or 130 (interrupted).
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        status = _dispatch(own, words)
+    except SimtuneError as error:
+        from hf_simtune import terminal
+
+        terminal.error(str(error))
+        status = error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    except KeyboardInterrupt:
+        sys.stderr.write("\ninterrupted; an unfinished run goes on with --resume RUN_FOLDER\n")
+        status = 130
+    sys.exit(status)
+
+
+def _dispatch(own: Recipe | None, words: list[str]) -> int:
+    parser = _recipe_parser(own) if own else _parser()
+    arguments, words_left = parser.parse_known_args(words)
+    chosen = parser if own or arguments.command is None else arguments.parser
+    arguments.problems = flags.unknown(words_left, chosen)
+    if not own and arguments.command is None and not arguments.problems:
+        parser.print_help()
+        return 0
+    if arguments.problems and (not own and arguments.command != "tune"):
+        raise RequestError(arguments.problems, hint=f"See: {chosen.prog} --help")
+    _listen(quiet=getattr(arguments, "quiet", False))
+    if own:
+        return _tune(arguments, own, own.name)
+    return int(arguments.run(arguments))
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="hf-simtune",
+        description="Tune a sentence-embedding model for semantic similarity, and know whether it got better.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"hf-simtune {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, text: str, run: object) -> Parser:
+        made: Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        made.set_defaults(run=run, parser=made)
+        return made
+
+    tune = command("tune", "Run a recipe, or tune on a file of your own; write a run folder.", _tune_target)
+    tune.add_argument("target", nargs="?", help="a recipe's name, a recipe.py, a data file, or a data set's Hub id")
+    _run_flags(tune)
+    flags.add(tune)
+
+    score = command("score", "Spearman correlation of a model with the scores of some rows.", _score)
+    score.add_argument("model", help="Hub id, folder, or builtin:all-MiniLM-L6-v2")
+    score.add_argument("--revision", help="commit, tag or branch of the model")
+    _data_flags(score, required=True)
+
+    compare = command("compare", "Compare models on the same rows: difference, interval, verdict.", _compare)
+    compare.add_argument(
+        "models", nargs="+", help="models, run folders or scores.parquet files; the first is compared with each other one"
+    )
+    _data_flags(compare, required=False)
+    compare.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
+
+    listing = command("recipes", "The recipes that there are.", _recipes)
+    listing.add_argument("--json", action="store_true", help="print JSON")
+
+    generate = command("generate", "Write rows of a built-in corpus to a file.", _generate)
+    generate.add_argument("corpus", choices=["sports"], help="the corpus")
+    generate.add_argument("--rows", type=int, default=1000, help="how many [1000]")
+    generate.add_argument("--shape", choices=recipe.SHAPES, default="sentences", help="what a row is [sentences]")
+    generate.add_argument("--split", choices=["train", "validation", "test"], default="train", help="[train]")
+    generate.add_argument("--seed", type=int, default=0, help="[0]")
+    generate.add_argument("--out", help="file to write, .txt, .csv, .tsv or .jsonl; - is the terminal [sports-SHAPE.csv or .txt]")
+    generate.add_argument("--force", action="store_true", help="write over a file that exists")
+    return parser
+
+
+def _recipe_parser(own: Recipe) -> Parser:
+    parser = Parser(prog=Path(sys.argv[0]).name, description=own.title, allow_abbrev=False)
+    parser.set_defaults(parser=parser)
+    _run_flags(parser)
+    flags.add(parser, own)
+    return parser
+
+
+def _run_flags(parser: Parser) -> None:
+    parser.add_argument("--offline", action="store_true", help="packaged MiniLM and built-in sports corpus; no network")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe, check it, and stop")
+    parser.add_argument("--out", default="runs", help="where the run folder is made [runs]")
+    parser.add_argument("--resume", metavar="RUN", help="take up an unfinished run folder; it ends with the same weights")
+    parser.add_argument("--publish-examples", action="store_true", help="let a few rows' texts into record and card")
+    parser.add_argument("--quiet", action="store_true", help="no progress; only warnings and the result")
+
+
+def _data_flags(parser: Parser, *, required: bool) -> None:
+    parser.add_argument(
+        "--data", required=required, help="scored rows: Hub id (ORG/NAME:SPLIT), file, or builtin:sports/scored:test"
+    )
+    parser.add_argument("--columns", nargs=3, metavar=("A", "B", "SCORE"), help="where the names do not tell")
+    parser.add_argument("--score-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="scale of the scores")
+    parser.add_argument("--skip-bad-rows", action="store_true", help="drop and count rows that cannot be used")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
+
+
+def _listen(*, quiet: bool) -> None:
+    """Our messages to standard error; the libraries' chatter away."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("hf_simtune")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def _tune_target(arguments: argparse.Namespace) -> int:
+    if arguments.target is None:
+        if arguments.resume is None:
+            raise RequestError("tune what? Name a recipe or a data file", hint="See: hf-simtune recipes")
+        from hf_simtune.run_folder import RunFolder
+
+        plan = RunFolder.unfinished(Path(arguments.resume)).read_plan()
+        return _tune(arguments, plan.recipe, plan.recipe.name)
+    target: str = arguments.target
+    if _is_data(target):
+        name = Path(target.partition(":")[0] if not target.startswith("builtin:") else target[8:].split("/")[0]).name
+        own = Recipe(name=name.split(".")[0] or "tune", train_data=target)
+    else:
+        own = recipe.find(target)
+    return _tune(arguments, own, target)
+
+
+def _is_data(target: str) -> bool:
+    """A file, a folder, a Hub id or a builtin, rather than a recipe."""
+    if target.endswith(".py"):
+        return False
+    return target.endswith(recipe.FILE_ENDINGS) or "/" in target or ":" in target or Path(target).exists()
+
+
+def _tune(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
+    from hf_simtune import terminal
+
+    chosen = flags.apply(own, arguments)
+    if problems := [*arguments.problems, *chosen.check()]:
+        raise RequestError(problems, hint=f"See: {arguments.parser.prog} --help")
+    command = flags.command(chosen, own, target, offline=arguments.offline)
+    if arguments.dry_run:
+        terminal.show_recipe(chosen.offline().checked() if arguments.offline else chosen, command)
+        return 0
+    _calm_libraries(quiet=arguments.quiet)
+    from hf_simtune.tuning import tune
+
+    run = tune(
+        chosen,
+        offline=arguments.offline,
+        out=arguments.out,
+        resume=arguments.resume,
+        publish_examples=arguments.publish_examples,
+        command=command,
+    )
+    terminal.show_run(run.record, run.folder)
+    return 0
+
+
+def _calm_libraries(*, quiet: bool) -> None:
+    import datasets
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    if quiet:
+        datasets.disable_progress_bars()
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from hf_simtune import terminal
+
+    _calm_libraries(quiet=arguments.quiet)
+    from hf_simtune.scoring import score
+
+    scored = score(
+        arguments.model,
+        arguments.data,
+        revision=arguments.revision,
+        columns=tuple(arguments.columns) if arguments.columns else None,
+        score_range=tuple(arguments.score_range) if arguments.score_range else None,
+        skip_bad_rows=arguments.skip_bad_rows,
+        progress=not arguments.quiet and sys.stderr.isatty(),
+    )
+    if arguments.json:
+        facts = {"model": scored.model, "data": scored.evaluation, "similarity": scored.similarity}
+        terminal.plain(json.dumps({**facts, **dataclasses.asdict(scored.score)}))
+    else:
+        terminal.show_score(scored)
+    return 0 if scored.score.undefined is None else 1
+
+
+def _compare(arguments: argparse.Namespace) -> int:
+    from hf_simtune import terminal
+
+    _calm_libraries(quiet=arguments.quiet)
+    from hf_simtune.scoring import compare
+
+    first, others = compare(
+        arguments.models,
+        arguments.data,
+        columns=tuple(arguments.columns) if arguments.columns else None,
+        score_range=tuple(arguments.score_range) if arguments.score_range else None,
+        skip_bad_rows=arguments.skip_bad_rows,
+        seed=arguments.seed,
+        progress=not arguments.quiet and sys.stderr.isatty(),
+    )
+    if arguments.json:
+        found = [{"model": other.model, **dataclasses.asdict(comparison)} for other, comparison in others]
+        terminal.plain(json.dumps({"data": first.evaluation, "first": first.model, "against": found}))
+    else:
+        terminal.show_comparison(first, others)
+    return 0
+
+
+def _recipes(arguments: argparse.Namespace) -> int:
+    from hf_simtune import terminal
+
+    found = recipe.all_recipes()
+    if arguments.json:
+        terminal.plain(json.dumps({name: dataclasses.asdict(value) for name, value in found.items()}, indent=2))
+    else:
+        terminal.show_recipes(found)
+    return 0
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from hf_simtune import terminal
+    from hf_simtune.data import export
+
+    suffix = ".txt" if arguments.shape == "sentences" else ".csv"
+    out = arguments.out or f"sports-{arguments.shape}{suffix}"
+    written = export.sports(
+        out, shape=arguments.shape, split=arguments.split, rows=arguments.rows, seed=arguments.seed, force=arguments.force
+    )
+    if out != "-":
+        terminal.note(f"{written:,} rows written to {out}")
+    return 0

@@ -1,0 +1,206 @@
+"""Data sets of the Hub, and folders laid out as there: loading, revisions, cards, and what can go wrong."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import datasets
+import datasets.config
+import httpx2
+import huggingface_hub
+import yaml
+from datasets.exceptions import DataFilesNotFoundError, DatasetGenerationError, DatasetNotFoundError
+from huggingface_hub import constants
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+from hf_simtune.data.spec import DataName
+from hf_simtune.errors import DataError, HubError, RequestError, SimtuneError
+
+__all__ = ["HUB", "card", "load_repository", "revision_of", "unreachable"]
+
+HUB = "https://huggingface.co"  # the only place whose commits a record calls revisions
+_PATIENCE = 10.0  # seconds in which the Hub must answer at all
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+log = logging.getLogger("hf_simtune")
+
+
+def unreachable(what: str, why: str = "") -> HubError:
+    """The one error for a Hub that does not answer, with the three ways on."""
+    offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
+    return HubError(
+        f"could not reach the Hub at {constants.ENDPOINT}{offline} for {what}, and the cache does not hold it"
+        + (f": {why}" if why else ""),
+        hint="Three ways on: --offline (the built-in model and data), a local file or folder in its place, or "
+        "HF_HOME=FOLDER with a cache that holds it (and HF_HUB_OFFLINE=1)",
+    )
+
+
+def load_repository(name: DataName, cache_dir: Path | None = None) -> datasets.Dataset:
+    """One split of a data set of the Hub, or of a folder laid out as there.
+
+    Where the Hub does not answer, a copy in the cache serves, if it is of the revision asked for.
+
+    Raises:
+        HubError: no Hub and no copy; no such data set, or one that is not open to this user.
+        RequestError: no such configuration or split; the message lists those that there are.
+        DataError: files that cannot be read.
+    """
+    place = str(name.path) if name.path else name.name
+    online = name.path is not None or _answers(name)
+    try:
+        with _offline(not online):
+            splits = datasets.load_dataset(
+                place, name.config, revision=name.revision, cache_dir=str(cache_dir) if cache_dir else None
+            )
+    except SimtuneError:
+        raise
+    except Exception as error:
+        raise _explained(error, name) from error
+    split = name.split or "train"
+    if split not in splits:
+        title = name.name + (f"/{name.config}" if name.config else "")
+        raise RequestError(
+            f"{title} has no split {split!r}; it has {', '.join(splits)}",
+            hint=f"Name one: {title}:{next(iter(splits))}",
+        )
+    found: datasets.Dataset = splits[split]
+    if name.path is None:
+        if name.revision and not online:
+            _check_revision(name, found)
+        if online and (mark := _mark(found)):
+            _note_origin(mark)
+    return found
+
+
+def _answers(name: DataName) -> bool:
+    """Whether the Hub answers at all. The libraries would ask six times, with pauses, before they say."""
+    if constants.HF_HUB_OFFLINE:
+        return False
+    url = huggingface_hub.hf_hub_url(name.name, "README.md", repo_type="dataset", revision=name.revision)
+    try:
+        status = huggingface_hub.get_session().head(url, timeout=_PATIENCE).status_code
+    except httpx2.HTTPError as error:
+        log.warning("The Hub at %s does not answer (%s): looking in the cache", constants.ENDPOINT, error)
+        return False
+    if status >= 500:
+        log.warning("The Hub at %s answers with status %d: looking in the cache", constants.ENDPOINT, status)
+    return status < 500
+
+
+@contextmanager
+def _offline(wanted: bool) -> Iterator[None]:
+    """``datasets`` made to look in its cache and nowhere else."""
+    before = datasets.config.HF_HUB_OFFLINE
+    datasets.config.HF_HUB_OFFLINE = before or wanted
+    try:
+        yield
+    finally:
+        datasets.config.HF_HUB_OFFLINE = before
+
+
+def _check_revision(name: DataName, found: datasets.Dataset) -> None:
+    """Refuse a cached copy of another revision: ``datasets`` takes the newest that it has, whatever was asked for."""
+    commit, wanted = _commit(found), name.revision
+    if wanted and not _COMMIT.fullmatch(wanted):
+        reference = Path(constants.HF_HUB_CACHE) / f"datasets--{name.name.replace('/', '--')}" / "refs" / wanted
+        wanted = reference.read_text(encoding="utf-8").strip() if reference.is_file() else wanted
+    if commit != wanted:
+        raise unreachable(f"{name.name} at revision {name.revision}", f"it holds revision {commit or 'unknown'}")
+
+
+def _commit(dataset: datasets.Dataset) -> str | None:
+    """The commit that a cached data set was made from: the folder of its Arrow files is named after it."""
+    for file in dataset.cache_files:
+        folder = Path(file["filename"]).parent.name
+        return folder if _COMMIT.fullmatch(folder) else None
+    return None
+
+
+def _mark(dataset: datasets.Dataset) -> Path | None:
+    """A file beside a cached commit's folder that is there when another server than the Hub named that commit."""
+    if _commit(dataset) is None:
+        return None
+    folder = Path(dataset.cache_files[0]["filename"]).parent
+    return folder.with_name(f"{folder.name}.not-from-the-hub")
+
+
+def _note_origin(mark: Path) -> None:
+    """Remember where a commit came from: offline, later, the cache alone could not tell."""
+    if constants.ENDPOINT == HUB:
+        mark.unlink(missing_ok=True)
+    else:
+        mark.touch()
+
+
+def revision_of(dataset: datasets.Dataset) -> str | None:
+    """The commit at huggingface.co, or None: what another server says of itself is not one."""
+    mark = _mark(dataset)
+    return None if mark is None or mark.exists() or constants.ENDPOINT != HUB else _commit(dataset)
+
+
+def card(name: DataName, dataset: datasets.Dataset) -> dict[str, Any]:
+    """The YAML at the top of the data card; empty where there is none. Never asks the Hub: loading has fetched it."""
+    path: Path | str | None = name.path / "README.md" if name.path else None
+    if path is None and (commit := _commit(dataset)):
+        cached = huggingface_hub.try_to_load_from_cache(name.name, "README.md", repo_type="dataset", revision=commit)
+        path = cached if isinstance(cached, str) else None
+    if path is None or not Path(path).is_file():
+        return {}
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    found = re.match(r"\ufeff?---\s*\n(.*?)\n---\s*(\n|$)", text, re.DOTALL)
+    try:
+        value = yaml.safe_load(found[1]) if found else None
+    except yaml.YAMLError as error:
+        log.warning("The card of %s is not valid YAML: %s", name.name, error)
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
+def _explained(error: Exception, name: DataName) -> SimtuneError:
+    """What ``load_dataset`` raised, as a sentence with a way on. Its own words where they are all there is."""
+    text = str(error).strip()
+    if isinstance(error, ValueError) and (configs := _configs(text)):
+        what = f"no configuration {name.config!r}" if name.config else "several configurations"
+        return RequestError(
+            f"{name.name} has {what}; it has {', '.join(configs)}", hint=f"Name one: {name.name}/{configs[0]}"
+        )
+    if isinstance(error, DatasetGenerationError):
+        cause = error.__cause__ or error
+        return DataError(f"{name.name}: its files cannot be read: {_first_line(cause)}")
+    if name.path:
+        return DataError(f"the folder {name.name} cannot be read as a data set: {_first_line(error)}")
+    if "gated" in text:
+        return HubError(
+            f"{name.name} is gated", hint=f"Accept its terms at {HUB}/datasets/{name.name}, then: hf auth login"
+        )
+    if isinstance(error, DataFilesNotFoundError):
+        return HubError(f"{name.name} holds no data files that can be read: {_first_line(error)}")
+    if "doesn't exist" in text or "Revision Not Found" in text or isinstance(error, DatasetNotFoundError):
+        revision = f" with a revision {name.revision!r}" if name.revision else ""
+        return HubError(
+            f"there is no data set {name.name!r}{revision} on {constants.ENDPOINT}, or it is private",
+            hint=f"Check the name at {HUB}/datasets; for a private one: hf auth login",
+        )
+    unreached = ConnectionError | OfflineModeIsEnabled | LocalEntryNotFoundError | HfHubHTTPError | httpx2.HTTPError
+    if isinstance(error, unreached) or "find cache" in text:
+        return unreachable(
+            f"the data set {name.name!r}", "" if isinstance(error, ConnectionError) else _first_line(error)
+        )
+    return HubError(f"{name.name} cannot be loaded: {type(error).__name__}: {_first_line(error)}")
+
+
+def _configs(text: str) -> list[str]:
+    """The configurations that a message of ``load_dataset`` lists."""
+    if found := re.search(r"(?:BuilderConfig|Config name|onfigs).*?\[(.*?)\]", text, re.DOTALL):
+        return re.findall(r"'([^']+)'", found[1])
+    found = re.search(r"configurations in the cache: (.*)", text)
+    return found[1].split(", ") if found else []
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

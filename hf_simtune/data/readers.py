@@ -1,0 +1,161 @@
+"""Rows out of a file or a data set, batch by batch: csv, tsv, jsonl, txt, parquet, Arrow.
+
+A reader knows a format and nothing of shapes. It keeps count of rows and lines, and hands on what cannot be taken
+apart (a ragged row, a line that is not JSON) as a bad row, so that nothing is lost in silence.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import datasets
+import pyarrow as pa
+
+from hf_simtune.data.shapes import Column
+
+__all__ = ["BATCH", "Bad", "Batch", "Rows", "arrow_columns", "from_dataset", "from_dicts", "peeked_columns", "shown"]
+
+BATCH = 10_000  # rows that are held at a time
+_PEEK = 1_000  # rows from which a column's kind is told in a format that has no types
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Bad:
+    """A row that cannot be used, and why."""
+
+    row: int  # 0-based
+    line: int | None  # 1-based, where the source has lines
+    column: str | None
+    value: str  # shortened and escaped
+    reason: str
+
+
+@dataclass
+class Batch:
+    """Consecutive rows of a source. A column is a list of Python values or an Arrow array."""
+
+    first: int  # number of the first row
+    size: int
+    columns: dict[str, Any]
+    lines: list[int] | None = None
+    broken: dict[int, tuple[str, str]] = field(default_factory=dict)  # row in the batch -> reason, value
+
+
+@dataclass(frozen=True)
+class Rows:
+    """A source of rows that can be read more than once."""
+
+    title: str  # what to call it in a message
+    columns: dict[str, Column]
+    read: Callable[[Sequence[str]], Iterator[Batch]]  # yields the columns that are asked for
+    unit: str = "row"  # how a place in it is named: "line" or "row"
+
+
+def shown(value: object, width: int = 60) -> str:
+    """A value as a message shows it: at most ``width`` characters, nothing that moves a terminal's cursor."""
+    if isinstance(value, str):
+        value = value[: width + 1]  # before any work on it: a cell can be megabytes long
+        text = "'" + _CONTROL.sub(_escaped, value.replace("\\", "\\\\")) + "'"
+    else:
+        text = repr(value)
+    return text if len(text) <= width else text[: width - 3] + "..."
+
+
+def _escaped(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that could not be decoded
+        code -= 0xDC00
+    return {10: "\\n", 9: "\\t", 13: "\\r"}.get(code, f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
+
+
+def from_dataset(dataset: datasets.Dataset, title: str) -> Rows:
+    """The rows of a data set."""
+
+    def read(names: Sequence[str]) -> Iterator[Batch]:
+        part, first = dataset.select_columns(list(names)).with_format("arrow"), 0
+        for table in part.iter(batch_size=BATCH):
+            yield Batch(first, table.num_rows, {name: table.column(name).combine_chunks() for name in names})
+            first += table.num_rows
+
+    peek = dataset.with_format("arrow")[:1] if len(dataset) else None
+    return Rows(title, arrow_columns(dataset.features, peek), read)
+
+
+def from_dicts(rows: Callable[[], Iterable[dict[str, Any]]], title: str) -> Rows:
+    """Rows that a function makes, each a dictionary with the keys of the first."""
+
+    def batches() -> Iterator[Batch]:
+        first, held = 0, []
+        for row in rows():
+            held.append(row)
+            if len(held) == BATCH:
+                yield _of_dicts(first, held)
+                first, held = first + len(held), []
+        if held:
+            yield _of_dicts(first, held)
+
+    def read(names: Sequence[str]) -> Iterator[Batch]:
+        for batch in batches():
+            yield Batch(batch.first, batch.size, {name: batch.columns[name] for name in names})
+
+    head = next(batches(), Batch(0, 0, {}))
+    return Rows(title, peeked_columns(head.columns), read)
+
+
+def _of_dicts(first: int, rows: list[dict[str, Any]]) -> Batch:
+    return Batch(first, len(rows), {name: [row.get(name) for row in rows] for name in rows[0]})
+
+
+def arrow_columns(features: datasets.Features, first: pa.Table | None) -> dict[str, Column]:
+    """What typed columns hold, told by their types; ``first`` is a table with the first row."""
+    columns = {}
+    for name, feature in features.items():
+        value = first.column(name)[0].as_py() if first is not None and first.num_rows else None
+        kind, names, length = _kind(feature), (), None
+        if isinstance(feature, datasets.ClassLabel):
+            names = tuple(feature.names or ())
+        if kind == "list" and isinstance(value, list):
+            length = len(value)
+        columns[name] = Column(kind, names, length, shown(value))
+    return columns
+
+
+def _kind(feature: Any) -> str:
+    if isinstance(feature, datasets.ClassLabel):
+        return "class"
+    if isinstance(feature, datasets.List | datasets.LargeList):
+        return "list" if _kind(feature.feature) == "text" else "other"
+    dtype = str(getattr(feature, "dtype", ""))
+    if dtype in ("string", "large_string", "string_view", "null"):
+        return "text"
+    return "number" if re.match(r"(u?int|float|bool|decimal)", dtype) else "other"
+
+
+def peeked_columns(columns: dict[str, list[Any]]) -> dict[str, Column]:
+    """What untyped columns hold, told by the first rows: numbers where at least half of what is there are numbers."""
+    found = {}
+    for name, values in columns.items():
+        there = [value for value in values[:_PEEK] if value is not None and value != ""]
+        lists = [value for value in there if isinstance(value, list)]
+        if lists:
+            found[name] = Column("list", length=len(lists[0]), example=shown(lists[0]))
+        else:
+            numbers = sum(map(_is_number, there))
+            texts = sum(isinstance(value, str) for value in there)
+            kind = "number" if there and 2 * numbers >= len(there) else "text" if texts or not there else "other"
+            found[name] = Column(kind, example=shown(there[0]) if there else "nothing")
+    return found
+
+
+def _is_number(value: object) -> bool:
+    if isinstance(value, int | float):
+        return True
+    try:
+        return isinstance(value, str) and not math.isnan(float(value))
+    except ValueError:
+        return False

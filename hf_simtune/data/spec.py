@@ -1,0 +1,139 @@
+"""How data are named: a Hub id, a file, a folder laid out as on the Hub, or ``builtin:sports``."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_simtune.errors import RequestError
+
+__all__ = ["FORMATS", "DataName", "parse"]
+
+FORMATS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "txt",
+}
+_SPLIT = r"\w[\w.-]*"
+_WORD = r"[A-Za-z0-9_][\w.-]*"
+_HUB = re.compile(
+    rf"(?P<id>{_WORD}/{_WORD})(/(?P<config>[^:@/]+))?(:(?P<split>{_SPLIT}))?(@(?P<revision>\S+))?", re.ASCII
+)
+_BUILTIN = re.compile(rf"builtin:(?P<corpus>\w+)(/(?P<shape>\w+))?(:(?P<split>{_SPLIT}))?", re.ASCII)
+_FORMS = (
+    "Data are named ORG/NAME[/CONFIG][:SPLIT][@REVISION] on the Hub, by a csv, tsv, jsonl, parquet or txt file "
+    "(each also .gz), by a folder laid out as on the Hub, or builtin:sports[/SHAPE][:SPLIT]"
+)
+
+
+@dataclass(frozen=True)
+class DataName:
+    """A data name, taken apart. ``name`` is what a record may show: never a path of this machine."""
+
+    kind: str  # "hub", "folder", "file" or "builtin"
+    name: str
+    path: Path | None = None
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None
+
+
+def parse(text: str) -> DataName:
+    """Take a data name apart.
+
+    A name that starts with ``./``, ``../``, ``/`` or ``~``, or that exists on this disk, is local; one with a slash is
+    the Hub's.
+
+    Raises:
+        RequestError: nothing has this name; the message names what is close.
+    """
+    if text.startswith("builtin:"):
+        return _builtin(text)
+    whole = Path(text).expanduser()
+    if whole.is_file():
+        return _file(whole)
+    head, split = _without_split(text)
+    path = Path(head).expanduser()
+    if split and path.is_file():
+        raise RequestError(f"{text!r}: a file has no split {split!r}", hint=f"Name the file alone: {head}")
+    if head and (folder := _folder(head, path, split)):
+        return folder
+    local = head.startswith(("./", "../", "/", "~")) or head in (".", "..")
+    if local or data_format(path.name) or "/" not in head:
+        raise _nothing_there(text, path, local or data_format(path.name) is not None)
+    found = _HUB.fullmatch(text)
+    if not found:
+        raise RequestError(f"{text!r} does not name any data", hint=_FORMS)
+    return DataName("hub", found["id"], None, found["config"], found["split"], found["revision"])
+
+
+def data_format(name: str) -> str | None:
+    """The format that a file's name ends in, with or without ``.gz``: a value of FORMATS, or None."""
+    return FORMATS.get(Path(name.lower().removesuffix(".gz")).suffix)
+
+
+def _builtin(text: str) -> DataName:
+    found = _BUILTIN.fullmatch(text)
+    if not found or found["corpus"] != "sports":
+        raise RequestError(
+            f"there is no built-in data set {text!r}", hint="There is one: builtin:sports[/SHAPE][:SPLIT]"
+        )
+    return DataName("builtin", "builtin:sports", None, found["shape"], found["split"])
+
+
+def _file(path: Path) -> DataName:
+    if not data_format(path.name):
+        raise RequestError(
+            f"{path}: unknown kind of file", hint=f"Known by their ending: {', '.join(FORMATS)}, each also with .gz"
+        )
+    return DataName("file", path.name, path)
+
+
+def _without_split(text: str) -> tuple[str, str | None]:
+    head, colon, tail = text.rpartition(":")
+    return (head, tail) if colon and re.fullmatch(_SPLIT, tail) else (text, None)
+
+
+def _folder(head: str, path: Path, split: str | None) -> DataName | None:
+    """The folder at ``path``; or, where ``path`` is a repository's folder and a configuration behind it, that."""
+    config = None
+    if not path.is_dir():
+        path, config = path.parent, path.name
+        # A bare `NAME` has "." for a parent, and a missing file's parent is no data set: only a card makes it one.
+        if not (path / "README.md").is_file() or data_format(config) or "/" not in head:
+            return None
+    elif (path.parent / "README.md").is_file() and not (path / "README.md").exists():
+        path, config = path.parent, path.name
+    return DataName("folder", _repository(head, path.resolve()), path, config, split)
+
+
+def _repository(head: str, path: Path) -> str:
+    """``ORG/NAME`` where that is known; else the last name alone, since the one before it may be a person's."""
+    if path.parent.parent.name == "datasets":
+        return f"{path.parent.name}/{path.name}"
+    for parent in path.parents:
+        parts = parent.name.split("--")
+        if len(parts) == 3 and parts[0] == "datasets":  # a snapshot in huggingface_hub's own cache
+            return f"{parts[1]}/{parts[2]}"
+    typed = _HUB.fullmatch(head)
+    return typed["id"] if typed else path.name
+
+
+def _nothing_there(text: str, path: Path, is_path: bool) -> RequestError:
+    folder = path.parent
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    names = [name for name in names if data_format(name) or (folder / name).is_dir()]
+    near = [n for n in names if Path(n).stem == path.name][:1] or difflib.get_close_matches(path.name, names, 1, 0.75)
+    guess = f"; did you mean {str(folder / near[0])!r}?" if near else ""
+    if is_path:
+        return RequestError(f"there is no file or folder {text!r}{guess}", hint=None if near else _FORMS)
+    return RequestError(
+        f"{text!r} is neither a file or folder here nor a Hub id, which has the form ORG/NAME{guess}",
+        hint=f"For instance: sentence-transformers/stsb:test. {_FORMS}",
+    )

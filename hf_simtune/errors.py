@@ -1,0 +1,48 @@
+"""What can go wrong, each kind with the exit status that the command line ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+__all__ = ["DataError", "HubError", "RequestError", "RunError", "SimtuneError"]
+
+
+class SimtuneError(Exception):
+    """A problem told to a person: what was wrong, the value, what is allowed, what to do next.
+
+    Args:
+        problems: one sentence, or several found together; all of them are shown.
+        hint: what to type or do next.
+    """
+
+    exit_status = 1
+
+    def __init__(self, problems: str | Sequence[str], hint: str | None = None) -> None:
+        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
+        self.hint = hint
+        super().__init__(self.problems, hint)
+
+    def __str__(self) -> str:
+        if len(self.problems) == 1:
+            text = self.problems[0]
+        else:
+            text = f"{len(self.problems)} problems:" + "".join(f"\n  - {problem}" for problem in self.problems)
+        return f"{text}\n{self.hint}" if self.hint else text
+
+
+class RequestError(SimtuneError):
+    """The request was wrong: a recipe, a flag, a name. Nothing was started."""
+
+    exit_status = 2
+
+
+class DataError(RequestError):
+    """The data do not have the shape that was asked for; the message names file, line, column and value."""
+
+
+class HubError(SimtuneError):
+    """The Hub could not be reached, or does not have what was asked for."""
+
+
+class RunError(SimtuneError):
+    """A run started and could not be brought to its end."""

@@ -1,0 +1,48 @@
+"""Which rows belong together because they share a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from hf_simtune.errors import RequestError
+
+__all__ = ["connected_groups"]
+
+
+def connected_groups(sentence1: Sequence[str], sentence2: Sequence[str]) -> NDArray[np.int64]:
+    """Group the rows that are connected, directly or through other rows, by a sentence on either side.
+
+    Such rows are not independent evidence, so a bootstrap draws them together. Sentences are the same when they agree
+    after outer white space is stripped and case is folded, which is how much an uncased model ignores.
+
+    Args:
+        sentence1: n sentences.
+        sentence2: n sentences, row by row beside the first.
+
+    Returns:
+        Labels 0..G-1 in order of first appearance, shape (n,).
+
+    Raises:
+        RequestError: the two are not equally long.
+    """
+    n = len(sentence1)
+    if n != len(sentence2):
+        raise RequestError(f"sentence1 has {n:,} rows and sentence2 {len(sentence2):,}: they must be equally long")
+    if n == 0:
+        return np.empty(0, dtype=np.int64)
+    known: dict[str, int] = {}
+    left = np.array([known.setdefault(text.strip().casefold(), len(known)) for text in sentence1])
+    right = np.array([known.setdefault(text.strip().casefold(), len(known)) for text in sentence2])
+    graph = coo_array((np.ones(n, dtype=np.int8), (left, right)), shape=(len(known), len(known)))
+    component = connected_components(graph, directed=False)[1][left]
+    _, first, which = np.unique(component, return_index=True, return_inverse=True)
+    # np.unique numbers components by scipy's labels; number them by the row in which each is first seen.
+    order = np.empty(len(first), dtype=np.int64)
+    order[np.argsort(first)] = np.arange(len(first))
+    labels: NDArray[np.int64] = order[which]
+    return labels

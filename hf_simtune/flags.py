@@ -1,0 +1,146 @@
+"""Recipe fields as command-line flags, and a recipe back as the command that runs it."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import difflib
+import shlex
+from pathlib import Path
+from typing import Any, get_args
+
+from hf_simtune.recipe import Recipe, fields
+
+__all__ = ["add", "apply", "command", "unknown", "without_paths"]
+
+
+def flag(field: str) -> str:
+    """``train_rows`` -> ``--train-rows``"""
+    return "--" + field.replace("_", "-")
+
+
+def add(parser: argparse.ArgumentParser, shown: Recipe | None = None) -> None:
+    """One flag per recipe field; the help shows the defaults of ``shown``."""
+    group = parser.add_argument_group("recipe fields (every field is a flag)")
+    for name, hint, default, text in fields():
+        value = getattr(shown, name) if shown else default
+        told = "" if value in (None, "", False) else f" [{_words(value)}]"
+        help_text = (text + told).replace("%", "%%")
+        if hint is bool:
+            group.add_argument(flag(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text)
+        elif _is_several(hint):
+            group.add_argument(flag(name), nargs="+", metavar="X", default=argparse.SUPPRESS, help=help_text)
+        else:
+            group.add_argument(flag(name), metavar=_metavar(hint), default=argparse.SUPPRESS, help=help_text)
+
+
+def _is_several(hint: Any) -> bool:
+    return any("tuple" in str(part) for part in (get_args(hint) or (hint,)))
+
+
+def _kinds(hint: Any) -> list[type]:
+    """The plain types that a value may have: ``int | None`` -> int, ``tuple[float, float] | None`` -> float."""
+    found: list[type] = []
+    for part in get_args(hint) or (hint,):
+        if part in (str, int, float):
+            found.append(part)
+        elif get_args(part):
+            found += _kinds(part)
+    return found
+
+
+def _metavar(hint: Any) -> str:
+    return {int: "N", float: "X"}.get(_kinds(hint)[0], "NAME")
+
+
+def _words(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def _converted(text: str, hint: Any) -> Any:
+    """The value that the text stands for; the text itself where it is none, for ``Recipe.check`` to name."""
+    kind = _kinds(hint)[0]
+    try:
+        return kind(text)
+    except ValueError:
+        return text
+
+
+def apply(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
+    """The recipe with the flags that were given. Wrong values stay in it for ``check`` to report together."""
+    changes: dict[str, Any] = {}
+    for name, hint, _, _ in fields():
+        if not hasattr(arguments, name):
+            continue
+        value = getattr(arguments, name)
+        if isinstance(value, list):
+            changes[name] = tuple(_converted(item, hint) for item in value)
+        elif isinstance(value, str):
+            changes[name] = _converted(value, hint)
+        else:
+            changes[name] = value
+    return dataclasses.replace(recipe, **changes)
+
+
+def unknown(words: list[str], parser: argparse.ArgumentParser) -> list[str]:
+    """A sentence for each word that no flag matched, with the closest flag; the value behind such a flag goes with it."""
+    known = list(parser._option_string_actions)
+    problems = []
+    after_flag = False
+    for word in words:
+        if not word.startswith("-"):
+            if not after_flag:
+                problems.append(f"unknown argument {word!r}")
+            continue
+        name = word.partition("=")[0]
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        problems.append(f"unknown flag {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        after_flag = True
+    return problems
+
+
+def without_paths(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as a plain dictionary in which local files and folders go by their names alone."""
+    value = dataclasses.asdict(recipe)
+    for name in ("model", "train_data", "select_on", "report_on"):
+        if isinstance(value[name], str):
+            value[name] = without_path(value[name])
+    return value
+
+
+def without_path(name: str) -> str:
+    """A local file or folder by its name alone, a folder ``ORG/NAME`` by both; anything else as it is."""
+    place, colon, split = name.rpartition(":")
+    if not colon or "/" in split or place == "builtin":
+        place, colon, split = name, "", ""
+    path = Path(place).expanduser()
+    if place.startswith("builtin:") or not (path.exists() or place.startswith((".", "/", "~"))):
+        return name
+    parts = path.resolve().parts
+    kept = "/".join(parts[-2:]) if path.is_dir() and len(parts) > 2 else path.name
+    return kept + colon + split
+
+
+def command(
+    recipe: Recipe, origin: Recipe | None = None, target: str | None = None, *, offline: bool = False
+) -> str:
+    """The command line that runs a recipe: ``target`` (a recipe's name, or the data) and every field that differs.
+
+    Local paths are cut to their names: a card travels.
+    """
+    origin = origin or Recipe(name=recipe.name, title=recipe.title, train_data=recipe.train_data)
+    words = ["hf-simtune", "tune", without_path(target or recipe.train_data)]
+    shown = without_paths(recipe)
+    for name, hint, _, _ in fields():
+        value = getattr(recipe, name)
+        if value == getattr(origin, name):
+            continue
+        if hint is bool:
+            words.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
+        elif isinstance(value, tuple):
+            words += [flag(name), *map(str, value)]
+        elif value is not None:
+            words += [flag(name), str(shown[name])]
+    if offline:
+        words.append("--offline")
+    return shlex.join(words)

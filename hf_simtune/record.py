@@ -1,0 +1,241 @@
+"""RunRecord: every fact that a card or a report states, as JSON. They read nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import types
+from pathlib import Path
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from hf_simtune.errors import RunError
+from hf_simtune.evaluation.compare import Comparison
+
+__all__ = ["Checkpoint", "Evaluation", "Leakage", "Machine", "ModelFacts", "RunRecord", "Score", "Source", "Training"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where rows came from, and what became of them."""
+
+    name: str  # Hub id, file name, or builtin:NAME; never a path of this machine
+    kind: str  # "hub", "local copy" (a folder laid out as on the Hub), "file" or "builtin"
+    config: str | None = None
+    split: str | None = None
+    revision: str | None = None  # a commit of the Hub at huggingface.co, nothing else
+    license: str | None = None  # as the data card states it
+    shape: str = "scored"  # "pairs", "scored", "triplets" or "sentences"
+    columns: tuple[str, ...] = ()  # the source's own names, in the order of the shape
+    rows: int = 0  # after dropping bad rows, before leaks are taken out
+    fingerprint: str = ""  # SHA-256 over the rows in order, first 16 hex digits
+    rescaled_from: tuple[float, float] | None = None
+    rescaled_because: str | None = None
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict)  # bad rows by reason
+    part: str | None = None  # "10 % of the file, by connected rows" when a file was split
+
+    @property
+    def title(self) -> str:
+        """``sentence-transformers/stsb:test``"""
+        return self.name + (f"/{self.config}" if self.config and self.config != "default" else "") + (f":{self.split}" if self.split else "")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """What a model is, read from the loaded model."""
+
+    name: str  # Hub id, builtin:NAME or the folder's last name
+    hub_id: str | None = None  # the Hub id that these weights are known to be
+    revision: str | None = None
+    weights_sha256: str = ""  # over all tensors by name
+    parameters: int = 0
+    megabytes: float = 0.0  # of the weights in memory, 10**6 bytes
+    dimensions: int = 0
+    max_length: int | None = None
+    similarity: str = "cosine"
+    language: tuple[str, ...] = ()
+    license: str | None = None
+    trained_on: tuple[str, ...] = ()  # data sets that its card lists
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Score:
+    """One model on one set of scored rows."""
+
+    n: int
+    spearman: float | None  # -1..1; None where it is undefined
+    pearson: float | None
+    undefined: str | None = None  # why, in words
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Subset:
+    """A part of the rows that the data name themselves; shown without a verdict."""
+
+    name: str
+    base: Score
+    tuned: Score
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Base and tuned on the same rows, scored by the same code in the same run."""
+
+    source: Source
+    role: str  # "report": the primary comparison; "select": chose the checkpoint, so no verdict
+    similarity: str
+    base: Score
+    tuned: Score
+    comparison: Comparison | None  # None for rows that selected
+    subsets: tuple[Subset, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Leakage:
+    """What one evaluation set shares with the training rows."""
+
+    evaluation: str  # Source.title
+    pairs_exact: int  # evaluation pairs, in either order, that are training pairs after normalisation
+    pairs_near: int  # more evaluation pairs whose two sentences are both nearly those of a training pair
+    sentences_exact: int  # distinct evaluation sentences that occur in the training rows
+    sentences_near: int  # more that nearly occur
+    sentences: int  # distinct evaluation sentences
+    rows_dropped: int  # training rows taken out for it
+    jaccard: float  # from which two sentences count as near
+    examples: tuple[tuple[int, int], ...] = ()  # (training row, evaluation row), the first few
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """The selection score at one step; step 0 is the untouched base."""
+
+    step: int
+    epoch: float
+    spearman: float | None
+    loss: float | None = None  # mean training loss since the checkpoint before
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Training:
+    """What was trained, on what, how long."""
+
+    source: Source
+    rows: int  # used, after leaks and --train-rows
+    loss: str
+    temperature: float | None
+    epochs: float
+    steps: int
+    batch_size: int
+    processes: int
+    precision: str
+    precision_reason: str
+    seconds: float
+    checkpoints: tuple[Checkpoint, ...]
+    best_step: int  # 0: the base itself
+    final_loss: float | None
+    resumed: int = 0  # how often the run was taken up again
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What it ran on, and with which versions. No host or user name."""
+
+    processor: str
+    cores: int
+    memory_gb: float
+    accelerator: str | None
+    system: str
+    versions: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """Everything known about a run. Written once, when it is over."""
+
+    format: int = 1
+    name: str
+    title: str
+    created: str  # ISO 8601, UTC, seconds
+    command: str  # reproduces the run
+    offline: bool
+    recipe: dict[str, Any]  # the resolved Recipe
+    commit: str | None  # of hf_simtune's checkout, "+changes" behind it when the tree was not clean
+    base: ModelFacts
+    tuned: ModelFacts
+    training: Training
+    leakage: tuple[Leakage, ...]
+    evaluations: tuple[Evaluation, ...]  # the one with role "report" first
+    machine: Machine
+    seconds: dict[str, float]  # by phase: "load", "score base", "train", "score tuned", "compare"
+    examples: tuple[dict[str, Any], ...] = ()  # rows' texts, only with --publish-examples
+
+    @property
+    def report(self) -> Evaluation:
+        """The primary comparison."""
+        return next(evaluation for evaluation in self.evaluations if evaluation.role == "report")
+
+    @property
+    def verdict(self) -> str:
+        """``improved``, ``no evidence`` or ``regressed``."""
+        comparison = self.report.comparison
+        return comparison.verdict if comparison else "no evidence"
+
+    def save(self, path: Path) -> None:
+        """Write as JSON, whole or not at all.
+
+        Raises:
+            RunError: a figure is NaN or infinite; such a record would claim what nobody measured.
+        """
+        value = dataclasses.asdict(self)
+        if bad := sorted(_not_finite(value)):
+            raise RunError(f"the record holds figures that are not numbers: {', '.join(bad)}")
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(part, path)
+
+    @classmethod
+    def load(cls, path: Path) -> RunRecord:
+        """Read a record back.
+
+        Raises:
+            RunError: not a record of this format.
+        """
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            if value.get("format") != cls.format:
+                raise RunError(f"{path} has record format {value.get('format')!r}; this version reads {cls.format}")
+            record = _build(cls, value)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RunError(f"{path} is not a run record: {error}") from error
+        assert isinstance(record, cls)
+        return record
+
+
+def _not_finite(value: Any, place: str = "") -> list[str]:
+    if isinstance(value, float):
+        return [] if math.isfinite(value) else [place]
+    if isinstance(value, dict):
+        return [bad for key, item in value.items() for bad in _not_finite(item, f"{place}.{key}" if place else str(key))]
+    if isinstance(value, list | tuple):
+        return [bad for index, item in enumerate(value) for bad in _not_finite(item, f"{place}[{index}]")]
+    return []
+
+
+def _build(hint: Any, value: Any) -> Any:
+    """A value of the annotated type from what JSON holds."""
+    origin = get_origin(hint)
+    if origin in (Union, types.UnionType):
+        if value is None:
+            return None
+        return _build(next(part for part in get_args(hint) if part is not type(None)), value)
+    if origin is tuple:
+        parts = get_args(hint)
+        kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
+        return tuple(_build(kind, item) for kind, item in zip(kinds, value, strict=True))
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        hints = get_type_hints(hint)
+        if unknown := sorted(set(value) - set(hints)):
+            raise ValueError(f"unknown fields of {hint.__name__}: {', '.join(unknown)}")
+        return hint(**{name: _build(hints[name], item) for name, item in value.items()})
+    return value

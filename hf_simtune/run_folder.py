@@ -1,0 +1,115 @@
+"""One run, one folder: where its parts lie, what was decided at its start, and whether it is finished."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from hf_simtune.errors import RequestError
+from hf_simtune.recipe import Recipe
+
+__all__ = ["Plan", "RunFolder"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Everything that is decided once, at the start, and reused when the run is taken up again."""
+
+    recipe: Recipe
+    offline: bool
+    command: str
+    created: str
+    loss: str
+    precision: str
+    precision_reason: str
+    base_weights: str  # SHA-256 of the untouched base
+    fingerprints: dict[str, str]  # of the rows: "train" (after leaks), "select", "report"
+    publish_examples: bool
+    starts: int = 1
+
+    def differences(self, other: Plan) -> list[str]:
+        """What another start would do differently from this one; empty when it goes on with the same run."""
+        found = []
+        for field in dataclasses.fields(Recipe):
+            mine, theirs = getattr(self.recipe, field.name), getattr(other.recipe, field.name)
+            if mine != theirs:
+                found.append(f"--{field.name.replace('_', '-')} was {mine!r} and is now {theirs!r}")
+        if self.base_weights != other.base_weights:
+            found.append("the base model's weights are not those that the run started from")
+        for part, fingerprint in self.fingerprints.items():
+            if other.fingerprints.get(part) != fingerprint:
+                found.append(f"the {part} rows are not those that the run started with")
+        return found
+
+
+class RunFolder:
+    """The folder of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.model = path / "model"
+        self.card = path / "README.md"
+        self.report = path / "report.html"
+        self.record = path / "record.json"
+        self.scores = path / "scores.parquet"
+        self.trainer = path / "trainer"
+        self.plan = path / "plan.json"
+
+    @classmethod
+    def create(cls, parent: Path, name: str, time: str) -> RunFolder:
+        """A new, empty folder ``NAME-TIME``; a second run in the same second gets a number behind it."""
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in range(1000):
+            path = parent / (f"{name}-{time}" + (f"-{number}" if number else ""))
+            try:
+                path.mkdir()
+            except FileExistsError:
+                continue
+            folder = cls(path)
+            folder.trainer.mkdir()
+            return folder
+        raise RequestError(f"there are a thousand runs {name}-{time} in {parent}")
+
+    @classmethod
+    def unfinished(cls, path: Path) -> RunFolder:
+        """A run folder to take up again.
+
+        Raises:
+            RequestError: no such folder, not a run's, or a finished one.
+        """
+        folder = cls(path)
+        if not path.is_dir():
+            raise RequestError(f"no run folder at {path}", hint="A run's folder is runs/NAME-TIME")
+        if folder.record.is_file():
+            raise RequestError(f"the run in {path} is finished: its record.json is written", hint="Start a new run")
+        if not folder.plan.is_file():
+            raise RequestError(
+                f"{path} cannot be resumed: it has no plan.json (it is no run folder, or stopped before training began)",
+                hint="Start the run again without --resume",
+            )
+        folder.trainer.mkdir(exist_ok=True)
+        return folder
+
+    def write_plan(self, plan: Plan) -> None:
+        """Keep what was decided, whole or not at all."""
+        part = self.plan.with_name("plan.json.part")
+        part.write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n", encoding="utf-8")
+        os.replace(part, self.plan)
+
+    def read_plan(self) -> Plan:
+        """What was decided at the start.
+
+        Raises:
+            RequestError: the plan is of another version, or not readable.
+        """
+        try:
+            value: dict[str, Any] = json.loads(self.plan.read_text(encoding="utf-8"))
+            fields = {
+                name: tuple(item) if isinstance(item, list) else item for name, item in value.pop("recipe").items()
+            }
+            return Plan(recipe=Recipe(**fields), **value)
+        except (ValueError, TypeError, KeyError) as error:
+            raise RequestError(f"{self.plan} cannot be read: {error}", hint="Start the run again without --resume") from error

@@ -1,0 +1,168 @@
+"""Score models on graded pairs, and compare them, without training anything."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hf_simtune import models, scores_file
+from hf_simtune.data.load import load
+from hf_simtune.errors import RequestError
+from hf_simtune.evaluation import compare as bootstrap
+from hf_simtune.evaluation import sts
+from hf_simtune.evaluation.compare import Comparison
+from hf_simtune.evaluation.groups import connected_groups
+from hf_simtune.record import Score
+
+__all__ = ["Scored", "compare", "score"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Scored:
+    """One model on one set of rows."""
+
+    model: str
+    evaluation: str
+    score: Score
+    similarity: str
+    row: NDArray[np.int64]
+    group: NDArray[np.int64]
+    gold: NDArray[np.float64]
+    similarities: NDArray[np.float64]
+
+
+def score(
+    model: str,
+    data: str,
+    *,
+    revision: str | None = None,
+    columns: tuple[str, ...] | None = None,
+    score_range: tuple[float, float] | None = None,
+    skip_bad_rows: bool = False,
+    progress: bool = False,
+) -> Scored:
+    """Spearman correlation of a model's similarities with the scores of some rows.
+
+    Args:
+        model: Hub id, folder, or builtin:all-MiniLM-L6-v2.
+        data: scored rows: Hub id (``sentence-transformers/stsb:test``), file, or ``builtin:sports/scored:test``.
+        revision: commit, tag or branch of the model.
+        columns: the two sentences and the score, where their names do not tell.
+        score_range: scale of the scores, lowest and highest.
+        skip_bad_rows: drop and count rows that cannot be used.
+        progress: show a bar while encoding.
+
+    Raises:
+        RequestError, DataError, HubError: with what was wrong where.
+    """
+    loaded = load(data, columns=columns, score_range=score_range, skip_bad_rows=skip_bad_rows, expect=("scored",))
+    encoder, facts = models.load(model, revision)
+    rows = loaded.dataset
+    gold = np.asarray(rows["score"], dtype=np.float64)
+    found = sts.similarities(encoder, rows, progress=progress)
+    if "group" in rows.column_names:
+        groups = np.asarray(rows["group"], dtype=np.int64)
+    else:
+        groups = connected_groups(list(rows["sentence1"]), list(rows["sentence2"]))
+    return Scored(
+        model=facts.name,
+        evaluation=loaded.source.title,
+        score=sts.score(gold, found),
+        similarity=facts.similarity,
+        row=np.asarray(rows["row"], dtype=np.int64),
+        group=groups,
+        gold=gold,
+        similarities=found,
+    )
+
+
+def from_file(path: Path) -> tuple[Scored, Scored]:
+    """Base and tuned model on a run's report rows, from its scores.parquet: nothing is encoded again."""
+    parts = scores_file.read(path)
+    part = next((part for part in parts if part.role == "report"), None)
+    if part is None:
+        raise RequestError(f"{path} holds no rows with the role 'report'")
+    run = path.resolve().parent.name
+    base, tuned = (
+        Scored(
+            model=f"{run} ({which})",
+            evaluation=part.evaluation,
+            score=sts.score(part.gold, values),
+            similarity="as recorded",
+            row=part.row,
+            group=part.group,
+            gold=part.gold,
+            similarities=values,
+        )
+        for which, values in (("base", part.base), ("tuned", part.tuned))
+    )
+    return base, tuned
+
+
+def compare(
+    candidates: Sequence[str],
+    data: str | None = None,
+    *,
+    columns: tuple[str, ...] | None = None,
+    score_range: tuple[float, float] | None = None,
+    skip_bad_rows: bool = False,
+    seed: int = 0,
+    progress: bool = False,
+) -> tuple[Scored, list[tuple[Scored, Comparison]]]:
+    """The first candidate against each other one, on the same rows, by a paired bootstrap.
+
+    A candidate is a model, a run folder or a ``scores.parquet``. One file or run folder alone is its base against its
+    tuned model. Models need ``data``; files hold their own.
+
+    Raises:
+        RequestError: nothing to compare, or candidates scored on different rows.
+    """
+    files = {name: path for name in candidates if (path := _scores_path(name))}
+    if len(candidates) == 1 and files:
+        scored = list(from_file(next(iter(files.values()))))
+    else:
+        if len(candidates) < 2:
+            raise RequestError(
+                f"{len(candidates)} model to compare: name two or more, or one run folder",
+                hint="As in: hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test",
+            )
+        if len(files) < len(candidates) and data is None:
+            raise RequestError("models are compared on rows: name them", hint="As in: --data sentence-transformers/stsb:test")
+        scored = []
+        for name in candidates:
+            if name in files:
+                scored.append(from_file(files[name])[1])
+            elif data is not None:
+                scored.append(
+                    score(
+                        name,
+                        data,
+                        columns=columns,
+                        score_range=score_range,
+                        skip_bad_rows=skip_bad_rows,
+                        progress=progress,
+                    )
+                )
+    first = scored[0]
+    for other in scored[1:]:
+        if not (np.array_equal(first.row, other.row) and np.array_equal(first.gold, other.gold)):
+            raise RequestError(
+                f"{first.model} was scored on {len(first.row)} rows of {first.evaluation}, {other.model} on "
+                f"{len(other.row)} rows of {other.evaluation}: not the same rows with the same scores",
+                hint="Score both on the same data: hf-simtune compare A/model B/model --data DATA",
+            )
+    return first, [
+        (other, bootstrap.compare(first.gold, first.similarities, other.similarities, first.group, seed=seed))
+        for other in scored[1:]
+    ]
+
+
+def _scores_path(name: str) -> Path | None:
+    path = Path(name)
+    if path.suffix == ".parquet":
+        return path
+    return path / "scores.parquet" if (path / "scores.parquet").is_file() else None

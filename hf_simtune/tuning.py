@@ -1,0 +1,278 @@
+"""Recipe -> run folder: score the base, train, score again, compare, and write it all down."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+from datasets import Dataset
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from transformers import set_seed
+
+from hf_simtune import card, flags, losses, machine, models, precision, report, scores_file, train
+from hf_simtune.data.inputs import Inputs, prepare
+from hf_simtune.data.load import Loaded
+from hf_simtune.errors import RequestError, RunError
+from hf_simtune.evaluation.compare import compare
+from hf_simtune.evaluation.groups import connected_groups
+from hf_simtune.evaluation.sts import SimilarityEvaluator, score, similarities
+from hf_simtune.recipe import Recipe
+from hf_simtune.record import Evaluation, ModelFacts, RunRecord, Subset, Training
+from hf_simtune.run_folder import Plan, RunFolder
+from hf_simtune.scores_file import RowScores
+from hf_simtune.weights import weights_sha256
+
+__all__ = ["Run", "tune"]
+
+log = logging.getLogger("hf_simtune")
+Values = NDArray[np.float64]
+EXAMPLES = 5
+SMALLEST_SUBSET = 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run: its folder and its record."""
+
+    folder: Path
+    record: RunRecord
+
+
+class Clock:
+    """Seconds by phase."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Time a phase under its name."""
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0.0) + time.perf_counter() - start, 2)
+
+
+def tune(
+    recipe: Recipe,
+    *,
+    offline: bool = False,
+    out: str | Path = "runs",
+    resume: str | Path | None = None,
+    publish_examples: bool = False,
+    command: str | None = None,
+) -> Run:
+    """Run a recipe and write its run folder.
+
+    Args:
+        recipe: what to run.
+        offline: take the packaged MiniLM and the built-in sports corpus in place of everything on the Hub.
+        out: folder in which ``NAME-TIME/`` is made.
+        resume: an unfinished run folder of the same recipe to take up again; it ends with the same weights.
+        publish_examples: let a few rows' texts into record and card.
+        command: what the card gives as the command that reproduces the run.
+
+    Returns:
+        The run's folder and record. ``folder/model`` holds the checkpoint that scored best on the selection rows, or
+        the untouched base where none scored better.
+
+    Raises:
+        RequestError: the recipe, the data or the model cannot be used; nothing was trained.
+        HubError: something on the Hub could not be reached.
+        RunError: the run could not be brought to its end.
+    """
+    command = command or flags.command(recipe, offline=offline)
+    if offline:
+        recipe = recipe.offline()
+    recipe = recipe.checked()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RequestError("several processes at once are not supported yet", hint="Run it as one process")
+    folder = RunFolder.unfinished(Path(resume)) if resume is not None else None
+    clock = Clock()
+    set_seed(recipe.seed)
+    with clock.phase("load"):
+        inputs = prepare(recipe)
+        model, base = models.load(recipe.model, recipe.model_revision, max_length=recipe.max_length)
+    mode, why = (folder.read_plan().precision, "") if folder else precision.decide(recipe.precision)
+    plan = Plan(
+        recipe=recipe,
+        offline=offline,
+        command=command,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        loss=recipe.loss or losses.default_loss(inputs.train.source.shape),
+        precision=mode,
+        precision_reason=why,
+        base_weights=base.weights_sha256,
+        fingerprints=inputs.fingerprints,
+        publish_examples=publish_examples,
+    )
+    if folder:
+        plan = _taken_up(folder, plan)
+    else:
+        folder = RunFolder.create(Path(out), recipe.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
+    folder.write_plan(plan)
+    log.info("run folder: %s", folder.path)
+    return _run(plan, folder, inputs, model, base, clock)
+
+
+def _taken_up(folder: RunFolder, plan: Plan) -> Plan:
+    """The plan of the run's first start, if this start would go on with the same run."""
+    first = folder.read_plan()
+    if differences := first.differences(plan):
+        raise RequestError(
+            [f"{folder.path} cannot be resumed: {difference}" for difference in differences],
+            hint="Give the same recipe and data as at the start, or start a new run without --resume",
+        )
+    return dataclasses.replace(first, starts=first.starts + 1)
+
+
+def _run(
+    plan: Plan, folder: RunFolder, inputs: Inputs, model: SentenceTransformer, base: ModelFacts, clock: Clock
+) -> Run:
+    recipe = plan.recipe
+    scored = {"report": inputs.report, "select": inputs.select}
+    with clock.phase("score base"):
+        log.info("scoring the untouched base on %d + %d rows", len(inputs.select.dataset), len(inputs.report.dataset))
+        before = {role: similarities(model, loaded.dataset) for role, loaded in scored.items()}
+    gold = {role: np.asarray(loaded.dataset["score"], dtype=np.float64) for role, loaded in scored.items()}
+    base_score = score(gold["select"], before["select"]).spearman
+    evaluator = SimilarityEvaluator(inputs.select.dataset, log_file=folder.trainer / train.SCORED)
+    trainer = train.build(
+        recipe, plan.loss, plan.precision, model, inputs.rows, evaluator, folder.trainer, base_score
+    )
+    with clock.phase("train"):
+        checkpoint = train.last_checkpoint(folder.trainer)
+        if checkpoint:
+            log.info("going on from %s", checkpoint.name)
+        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    state = trainer.state
+    history = train.checkpoints(folder.trainer, base_score, state)
+    best = max((point for point in history if point.spearman is not None), key=lambda point: (point.spearman, -point.step), default=history[0])
+    if best.step == 0:
+        log.warning("no checkpoint scored better than the base on the selection rows: model/ holds the base unchanged")
+        model, _ = models.load(recipe.model, recipe.model_revision, max_length=recipe.max_length)
+        wanted = plan.base_weights
+    else:
+        wanted = train.scored_weights(folder.trainer, best.step)
+    if weights_sha256(model) != wanted:
+        raise RunError(
+            f"the weights restored for step {best.step} are not those that were scored there", hint=f"Look at {folder.trainer}"
+        )
+    with clock.phase("save"):
+        models.save(model, folder.model)
+        reloaded = SentenceTransformer(str(folder.model), device=str(model.device))
+        if weights_sha256(reloaded) != wanted:
+            raise RunError(f"the model saved in {folder.model} does not load with the weights that were scored")
+    with clock.phase("score tuned"):
+        after = {role: similarities(reloaded, loaded.dataset) for role, loaded in scored.items()}
+    with clock.phase("compare"):
+        evaluations, parts = [], []
+        for role, loaded in scored.items():
+            groups = _groups(loaded.dataset)
+            evaluations.append(_evaluation(role, loaded, base, gold[role], before[role], after[role], groups, recipe.seed))
+            rows = np.asarray(loaded.dataset["row"], dtype=np.int64)
+            parts.append(RowScores(loaded.source.title, role, rows, groups, gold[role], before[role], after[role]))
+    losses_seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
+    record = RunRecord(
+        name=recipe.name,
+        title=recipe.title,
+        created=plan.created,
+        command=plan.command,
+        offline=plan.offline,
+        recipe=flags.without_paths(recipe),
+        commit=machine.commit(),
+        base=base,
+        tuned=models.tuned_facts(reloaded, base, recipe.name),
+        training=Training(
+            source=inputs.train.source,
+            rows=len(inputs.rows),
+            loss=plan.loss,
+            temperature=None if plan.loss == "cosine" else recipe.temperature,
+            epochs=recipe.epochs,
+            steps=state.global_step,
+            batch_size=recipe.batch_size,
+            processes=1,
+            precision=plan.precision,
+            precision_reason=plan.precision_reason,
+            seconds=round(result.metrics.get("train_runtime", clock.seconds["train"]), 1),
+            checkpoints=history,
+            best_step=best.step,
+            final_loss=losses_seen[-1] if losses_seen and np.isfinite(losses_seen[-1]) else None,
+            resumed=plan.starts - 1,
+        ),
+        leakage=inputs.leaks.facts,
+        evaluations=tuple(evaluations),
+        machine=machine.describe(),
+        seconds=clock.seconds,
+        examples=_examples(inputs.report, parts[0]) if plan.publish_examples else (),
+    )
+    _write(folder, record, parts, scored)
+    return Run(folder.path, record)
+
+
+def _write(folder: RunFolder, record: RunRecord, parts: list[RowScores], scored: dict[str, Loaded]) -> None:
+    """Scores, card and report first, the record last: a folder with a record is a finished run."""
+    scores_file.write(folder.scores, parts)
+    text = card.render(record)
+    folder.card.write_text(text, encoding="utf-8")
+    (folder.model / "README.md").write_text(text, encoding="utf-8")
+    texts = {
+        (loaded.source.title, int(row)): (first, second)
+        for loaded in scored.values()
+        for row, first, second in zip(
+            loaded.dataset["row"], loaded.dataset["sentence1"], loaded.dataset["sentence2"], strict=True
+        )
+    }
+    folder.report.write_text(report.render(record, parts, texts=texts), encoding="utf-8")
+    record.save(folder.record)
+
+
+def _groups(rows: Dataset) -> NDArray[np.int64]:
+    """Which rows belong together: as the data say, or those connected by a shared sentence."""
+    if "group" in rows.column_names:
+        return np.asarray(rows["group"], dtype=np.int64)
+    return connected_groups(list(rows["sentence1"]), list(rows["sentence2"]))
+
+
+def _evaluation(
+    role: str, loaded: Loaded, base: ModelFacts, gold: Values, before: Values, after: Values, groups: NDArray[np.int64], seed: int
+) -> Evaluation:
+    subsets = []
+    if "subset" in loaded.dataset.column_names:
+        names = np.asarray([str(name) for name in loaded.dataset["subset"]])
+        for name in sorted(set(names)):
+            chosen = names == name
+            if chosen.sum() >= SMALLEST_SUBSET:
+                subsets.append(Subset(name=name, base=score(gold[chosen], before[chosen]), tuned=score(gold[chosen], after[chosen])))
+    return Evaluation(
+        source=loaded.source,
+        role=role,
+        similarity=base.similarity,
+        base=score(gold, before),
+        tuned=score(gold, after),
+        comparison=compare(gold, before, after, groups, seed=seed) if role == "report" else None,
+        subsets=tuple(subsets),
+    )
+
+
+def _examples(loaded: Loaded, part: RowScores) -> tuple[dict[str, object], ...]:
+    """The rows whose similarity moved most, with their texts; only for users who ask to publish them."""
+    order = np.argsort(-np.abs(part.tuned - part.base), kind="stable")[:EXAMPLES]
+    return tuple(
+        {
+            "row": int(part.row[index]),
+            "sentence1": loaded.dataset[int(index)]["sentence1"],
+            "sentence2": loaded.dataset[int(index)]["sentence2"],
+            "gold": float(part.gold[index]),
+            "base": float(part.base[index]),
+            "tuned": float(part.tuned[index]),
+        }
+        for index in order
+    )

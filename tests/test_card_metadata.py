@@ -1,0 +1,120 @@
+"""The metadata of a card: what it holds, and that the check finds what the Hub would not take."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+
+import pytest
+import sample_record
+from huggingface_hub import ModelCard, ModelCardData
+
+from hf_simtune.card import render
+from hf_simtune.card_metadata import check_metadata, metadata
+from hf_simtune.record import ModelFacts
+
+
+@pytest.mark.parametrize("name", ["improved", "no_evidence"])
+def test_metadata_passes_the_check_and_survives_the_hubs_own_classes(name: str) -> None:
+    record = getattr(sample_record, name)()
+    value = metadata(record)
+    assert check_metadata(value) == []
+    assert ModelCard(render(record)).data.to_dict() == value
+    again = ModelCardData(**{key: item for key, item in value.items() if key != "model-index"})
+    assert again.to_dict() == {key: item for key, item in value.items() if key != "model-index"}
+
+
+def test_the_model_index_holds_the_tuned_score_of_the_report_rows_alone() -> None:
+    (model,) = metadata(sample_record.improved())["model-index"]
+    (result,) = model["results"]
+    assert result["dataset"]["split"] == "test"
+    assert result["dataset"]["revision"] == "ab" * 20
+    assert [metric["value"] for metric in result["metrics"]] == [0.7225]
+
+
+def test_names_that_are_not_on_the_hub_stay_out_of_the_metadata() -> None:
+    record = sample_record.improved()
+    source = dataclasses.replace(record.training.source, name="local/news")
+    file = dataclasses.replace(record.report.source, name="rows/mine.csv", kind="file")
+    facts: ModelFacts = dataclasses.replace(
+        record.base, hub_id=None, name="my-model", license=None, language=("klingon",)
+    )
+    value = metadata(
+        dataclasses.replace(
+            record,
+            base=facts,
+            tuned=facts,
+            training=dataclasses.replace(record.training, source=source),
+            evaluations=(dataclasses.replace(record.report, source=file),),
+        )
+    )
+    assert not {"datasets", "base_model", "base_model_relation", "model-index", "language"} & set(value)
+    assert value["license"] == "unknown"
+    assert check_metadata(value) == []
+
+
+def test_a_licence_that_the_hub_does_not_know_is_named_as_other() -> None:
+    record = sample_record.improved()
+    value = metadata(dataclasses.replace(record, tuned=dataclasses.replace(record.tuned, license="House Rules 2")))
+    assert value["license"] == "other"
+    assert value["license_name"] == "House Rules 2"
+    assert check_metadata(value) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"licence": "mit"}, "unknown key 'licence'"),
+        ({"license": "license"}, "license is 'license'"),
+        ({"license": ["mit"]}, r"license is \['mit'\]"),
+        ({"license": "other"}, "license_name must say which"),
+        ({"pipeline_tag": "sentence similarity"}, "pipeline_tag is"),
+        ({"library_name": "transformers"}, "library_name is 'transformers'"),
+        ({"language": ["english"]}, "language: 'english'"),
+        ({"language": "xx"}, "language: 'xx'"),
+        ({"tags": ["a", 1]}, "tags is"),
+        ({"datasets": ["rows.csv"]}, "datasets: 'rows.csv' is not a Hub id"),
+        ({"datasets": ["a/b/c"]}, "datasets: 'a/b/c' is not a Hub id"),
+        ({"base_model": "all-MiniLM-L6-v2"}, "base_model: 'all-MiniLM-L6-v2' is not a Hub id"),
+        ({"base_model_relation": "child"}, "base_model_relation is 'child'"),
+        ({"metrics": []} | {"model-index": []}, "model-index must be a list"),
+        ({"model-index": [{"name": "x", "results": []}]}, "results must be a list with at least one entry"),
+        ({"model-index": ["x"]}, "must be a mapping with a name"),
+    ],
+)
+def test_the_check_finds_what_the_hub_would_not_take(change: dict[str, Any], problem: str) -> None:
+    found = check_metadata(metadata(sample_record.improved()) | change)
+    assert any(re.search(problem, line) for line in found), found
+
+
+def test_the_check_names_every_missing_key() -> None:
+    found = check_metadata({"base_model_relation": "finetune"})
+    for key in ("library_name", "pipeline_tag", "license", "tags"):
+        assert f"{key} is missing" in found
+    assert "base_model_relation stands without base_model" in found
+
+
+@pytest.mark.parametrize(
+    ("place", "item", "problem"),
+    [
+        ("dataset", {"type": "stsb", "name": "STSb"}, "is not a Hub id"),
+        ("dataset", {"type": "a/b"}, "the dataset has no name"),
+        ("dataset", {"type": "a/b", "name": "b", "revision": "main"}, "revision 'main' is not a commit"),
+        ("dataset", {"type": "a/b", "name": "b", "split": 3}, "dataset split is 3"),
+        ("task", {"type": "translation"}, "task type 'translation'"),
+        ("task", "sentence-similarity", "task and dataset must be mappings"),
+        ("metrics", [], "metrics must be a list"),
+        ("metrics", [{"type": "spearman", "value": 1.0}], "must have a type and a name"),
+        ("metrics", [{"type": "spearman", "name": "S", "value": math.nan}], "must be a finite number"),
+        ("metrics", [{"type": "spearman", "name": "S", "value": "0.8"}], "must be a finite number"),
+        ("metrics", [{"type": "spearman", "name": "S", "value": True}], "must be a finite number"),
+    ],
+)
+def test_the_check_finds_what_is_wrong_in_a_result(place: str, item: Any, problem: str) -> None:
+    value = metadata(sample_record.improved())
+    value["model-index"][0]["results"][0][place] = item
+    found = check_metadata(value)
+    assert len(found) == 1
+    assert problem in found[0]

@@ -1,0 +1,75 @@
+"""What text and figures look like in a card: they read as they were, and are never markup."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from sample_record import HOSTILE
+
+from hf_simtune import card_text
+
+
+@given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40)))
+@settings(max_examples=150, deadline=None)
+def test_escaped_text_reads_as_it_was(text: str) -> None:
+    (paragraph,) = (
+        MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(f"x {card_text.escape(text)} x")[1:2]
+    )
+    read = "".join(child.content for child in paragraph.children or ())
+    assert read.split() == f"x {card_text.clean(text)} x".split()
+    assert {child.type for child in paragraph.children or ()} <= {"text", "text_special"}
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=8), max_size=6))
+@settings(max_examples=25, deadline=None)
+def test_a_command_means_the_same_after_it_was_laid_out(words: list[str]) -> None:
+    laid_out = card_text.shell(shlex.join(["printf", "%s|", *words, "--a-long-flag" * 8]))
+    ran = subprocess.run(
+        ["bash", "-c", laid_out], capture_output=True, check=True, env={"LC_ALL": "C.UTF-8", "PATH": os.environ["PATH"]}
+    )
+    assert ran.stdout.decode() == "|".join([*words, "--a-long-flag" * 8]) + "|"
+
+
+def test_a_command_with_a_pipe_is_left_as_it_was() -> None:
+    assert card_text.shell("a --b | c > d") == "a --b | c > d"
+
+
+def test_a_code_block_cannot_be_closed_from_inside() -> None:
+    block = card_text.fenced("x\n```\n# heading\n`````", "bash")
+    (token,) = MarkdownIt("commonmark").parse(block)
+    assert (token.type, token.content) == ("fence", "x\n```\n# heading\n`````\n")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(0.0125, "+1.25"), (-0.0125, "-1.25"), (0.0, "0.00"), (-0.0, "0.00"), (0.00002, "+0.002"), (1.0, "+100.00")],
+)
+def test_a_difference_shows_its_sign_and_is_only_zero_when_it_is(value: float, text: str) -> None:
+    assert card_text.signed(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.0001, "0.0001"), (0.0000099, "0.00001"), (0.034, "0.034"), (0.42, "0.42"), (1.0, "1.00")]
+)
+def test_a_p_value_is_never_zero(value: float, text: str) -> None:
+    assert card_text.p_value(value) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3.21, "3.2 s"), (59.97, "1 min 0 s"), (260, "4 min 20 s"), (3599.7, "1 h 0 min"), (3725, "1 h 2 min")],
+)
+def test_durations_read_like_durations(seconds: float, text: str) -> None:
+    assert card_text.duration(seconds) == text
+
+
+@pytest.mark.parametrize("value", [None, 0.5, True, object()])
+def test_a_value_without_a_format_is_refused(value: object) -> None:
+    with pytest.raises(TypeError, match="needs a format"):
+        card_text.shown(value)
