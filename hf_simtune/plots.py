@@ -118,7 +118,8 @@ def curve(
     """A value by training step. None breaks the line; ``level`` is dashed across; ``chosen`` is the ringed step."""
     known = [(step, value) for step, value in points if value is not None and math.isfinite(value)]
     values = [value for _, value in known] + ([level] if level is not None else [])
-    y = Axis.over(values, label)
+    margin = [min(values) - 0.05 * (max(values) - min(values))] if level is not None else []  # keeps it off the axis
+    y = Axis.over(values + margin, label)
     parts = [_axes(x, y)]
     if level is not None:
         parts.append(f'<path class="level" d="M{LEFT} {_y(y, level):.1f}H{WIDTH - RIGHT}"/>')
@@ -206,7 +207,8 @@ def _figure(name: str, title: str, about: str, body: str) -> Markup:
 
 def _svg(name: str, classes: str, width: int, height: int, title: str, about: str, body: str) -> Markup:
     """An image to a screen reader: its title, then what there is to see. ``name`` is its id and must be unique."""
+    title, about = escape(clean(title)), escape(clean(about))
     return Markup(
         f'<svg class="{classes}" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-t {name}-d">'
-        f'<title id="{name}-t">{escape(clean(title))}</title><desc id="{name}-d">{escape(clean(about))}</desc>{body}</svg>'
+        f'<title id="{name}-t">{title}</title><desc id="{name}-d">{about}</desc>{body}</svg>'
     )

@@ -81,7 +81,7 @@ def render(record: RunRecord, scores: Sequence[RowScores], *, texts: Texts | Non
         report=report,
         selection=selection,
         comparison=comparison,
-        verdict=comparison.verdict if comparison else "no evidence",
+        verdict=comparison.verdict if comparison and comparison.difference is not None else "no evidence",
         kept_base=record.training.best_step == 0,
         builtin=record.offline or any(evaluation.source.kind == "builtin" for evaluation in record.evaluations),
         rows=rows,

@@ -51,7 +51,7 @@ class EvaluateEvenly(TrainerCallback):  # type: ignore[misc]
         done = state.global_step * self.evaluations // state.max_steps
         before = (state.global_step - 1) * self.evaluations // state.max_steps
         if done > before:
-            control.should_evaluate = control.should_save = True
+            control.should_log = control.should_evaluate = control.should_save = True
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -59,7 +59,7 @@ class EvaluateEvenly(TrainerCallback):  # type: ignore[misc]
         """A sampler without duplicates may run out of batches before the last planned step."""
         last_epoch = state.epoch is not None and math.ceil(state.epoch - 1e-9) >= math.ceil(args.num_train_epochs)
         if last_epoch and state.global_step < state.max_steps:
-            control.should_evaluate = control.should_save = True
+            control.should_log = control.should_evaluate = control.should_save = True
 
 
 def build(
@@ -157,12 +157,14 @@ def scored_weights(folder: Path, step: int) -> str:
 
 def checkpoints(folder: Path, base: float | None, state: TrainerState) -> tuple[Checkpoint, ...]:
     """The selection scores by step, the untouched base as step 0, with the mean loss in between."""
-    losses_at = [(int(entry["step"]), float(entry["loss"])) for entry in state.log_history if "loss" in entry]
+    logged = [(int(entry["step"]), float(entry["loss"])) for entry in state.log_history if "loss" in entry]
+    means = {step: (step - before, loss) for before, (step, loss) in zip([0, *(at for at, _ in logged)], logged, strict=False)}
     found = [Checkpoint(step=0, epoch=0.0, spearman=base)]
     for step, line in sorted(_scored(folder).items()):
         if step > state.global_step:
             continue
-        since = [loss for at, loss in losses_at if found[-1].step < at <= step]
-        mean = sum(since) / len(since) if since else None
-        found.append(Checkpoint(step=step, epoch=round(line["epoch"], 4), spearman=line["spearman"], loss=mean))
+        since = [mean for at, mean in means.items() if found[-1].step < at <= step and math.isfinite(mean[1])]
+        steps = sum(count for count, _ in since)
+        loss = sum(count * value for count, value in since) / steps if steps else None
+        found.append(Checkpoint(step=step, epoch=round(line["epoch"], 4), spearman=line["spearman"], loss=loss))
     return tuple(found)

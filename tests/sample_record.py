@@ -39,7 +39,10 @@ HOSTILE = (
     "&lt;b&gt; &amp;",
     "```\nfence",
     "a: b # c\n- d",
-    "\ud800",
+    "===",
+    "+ item",
+    "2) item",
+    "\ud800\ufffe",
     "",
     "   ",
 )

@@ -26,6 +26,15 @@ def test_escaped_text_reads_as_it_was(text: str) -> None:
     assert {child.type for child in paragraph.children or ()} <= {"text", "text_special"}
 
 
+@pytest.mark.parametrize("before", ["", "- ", "> ", "x\n"])
+@pytest.mark.parametrize("text", [text for text in HOSTILE if text.split()])
+def test_escaped_text_starts_no_block_where_a_line_begins(before: str, text: str) -> None:
+    def blocks(body: str) -> list[str]:
+        return [token.type for token in MarkdownIt("commonmark").enable("table").parse(before + body)]
+
+    assert blocks(card_text.escape(text)) == blocks("plain")
+
+
 @given(st.lists(st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\x00"), max_size=8), max_size=6))
 @settings(max_examples=25, deadline=None)
 def test_a_command_means_the_same_after_it_was_laid_out(words: list[str]) -> None:

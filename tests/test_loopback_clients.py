@@ -30,7 +30,7 @@ def run(hub: LoopbackHub, home: Path, script: str, **more: str) -> Any:
     done = subprocess.run(
         [sys.executable, "-c", script],
         env=hub.environment(home, HF_HUB_DISABLE_PROGRESS_BARS="1", **more),
-        cwd=hub_folder(home),
+        cwd=empty_folder(home),
         capture_output=True,
         text=True,
         timeout=240,
@@ -41,8 +41,8 @@ def run(hub: LoopbackHub, home: Path, script: str, **more: str) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def hub_folder(home: Path) -> Path:
-    """An empty folder to run in, so that an id is never taken for a path."""
+def empty_folder(home: Path) -> Path:
+    """Where a script runs, so that a Hub id is never taken for a folder that happens to lie there."""
     home.mkdir(parents=True, exist_ok=True)
     (home / "cwd").mkdir(exist_ok=True)
     return home / "cwd"

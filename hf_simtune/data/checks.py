@@ -136,8 +136,11 @@ def _texts(values: Any) -> tuple[pa.Array, _Problems]:
     """Values as an Arrow string array with nulls where they are bad."""
     problems: _Problems = {}
     try:
-        texts = values.cast(pa.string()) if isinstance(values, pa.Array) else pa.array(values, pa.string())
-        texts.validate(full=True)
+        if isinstance(values, pa.Array) and not _is_text(values.type):
+            texts, problems = _texts_one_by_one(values.to_pylist())
+        else:
+            texts = values.cast(pa.string()) if isinstance(values, pa.Array) else pa.array(values, pa.string())
+            texts.validate(full=True)
     except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError, OverflowError):
         texts, problems = _texts_one_by_one(values)
     empty = pc.equal(pc.utf8_trim_whitespace(texts), "")
@@ -149,6 +152,13 @@ def _texts(values: Any) -> tuple[pa.Array, _Problems]:
         reason = "null" if text is None else "empty text" if not text.strip() else "NUL character"
         problems[at] = (reason, shown(text))
     return texts, problems
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    tests = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(test(kind) for test in tests)
 
 
 def _texts_one_by_one(values: Any) -> tuple[pa.Array, _Problems]:

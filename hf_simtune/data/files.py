@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import re
 import shutil
 import tempfile
 import zlib
@@ -50,12 +51,11 @@ def open_file(path: Path) -> Rows:
         with _text(path, quiet) as lines:
             yield from _batches(reader(lines, path.name), names, limit)
 
-    try:
-        head = next(read(None, 1_000, True), None)
-    except UnicodeEncodeError:  # a column's name that is not UTF-8
-        raise DataError(f"{path.name}, line 1: the names of the columns are not UTF-8") from None
+    head = next(read(None, 1_000, True), None)
     if head is None:
         raise DataError(f"{path.name} has no rows")
+    if wrong := [name for name in head.columns if not name.isascii() and re.search("[\ud800-\udfff]", name)]:
+        raise DataError(f"{path.name}: the name of a column is not UTF-8: {', '.join(map(shown, wrong))}")
     return Rows(path.name, peeked_columns(head.columns), read, "line")
 
 

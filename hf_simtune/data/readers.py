@@ -115,7 +115,7 @@ def arrow_columns(features: datasets.Features, first: pa.Table | None) -> dict[s
     """What typed columns hold, told by their types; ``first`` is a table with the first row."""
     columns = {}
     for name, feature in features.items():
-        value = first.column(name)[0].as_py() if first is not None and first.num_rows else None
+        value = _first_cell(first, name)
         kind, names, length = _kind(feature), (), None
         if isinstance(feature, datasets.ClassLabel):
             names = tuple(feature.names or ())
@@ -123,6 +123,15 @@ def arrow_columns(features: datasets.Features, first: pa.Table | None) -> dict[s
             length = len(value)
         columns[name] = Column(kind, names, length, shown(value))
     return columns
+
+
+def _first_cell(table: pa.Table | None, name: str) -> Any:
+    if table is None or not table.num_rows:
+        return None
+    try:
+        return table.column(name)[0].as_py()
+    except UnicodeDecodeError:  # the checks will find it; here it is an example alone
+        return None
 
 
 def _kind(feature: Any) -> str:
@@ -142,7 +151,7 @@ def peeked_columns(columns: dict[str, list[Any]]) -> dict[str, Column]:
     for name, values in columns.items():
         there = [value for value in values[:_PEEK] if value is not None and value != ""]
         lists = [value for value in there if isinstance(value, list)]
-        if lists:
+        if lists and 2 * len(lists) >= len(there):
             found[name] = Column("list", length=len(lists[0]), example=shown(lists[0]))
         else:
             numbers = sum(map(_is_number, there))

@@ -139,7 +139,9 @@ def generate(shape: str, split: str, rows: int, seed: int = 0) -> Iterator[dict[
             f"rows is {rows}: the sports corpus has 1 to {MAX_ROWS[split]:,} distinct rows of shape {shape} in split {split}"
         )
     if problems:
-        raise RequestError(problems, hint="For example: hf-simtune generate sports --shape pairs --split train --rows 4000")
+        raise RequestError(
+            problems, hint="For example: hf-simtune generate sports --shape pairs --split train --rows 4000"
+        )
     return itertools.islice(_rows(shape, split, seed), rows)
 
 
@@ -233,7 +235,14 @@ def _value(rng: random.Random, split: str, sport: str, kind: str, slot: str, tak
     if slot == "n":
         low, high = _RANGES[kind]
         return low + int((high - low + 1) * rng.random())
-    return _pick(rng, {"part": words.PARTS[split].split(), "cause": _listed(words.CAUSES[split]), "plan": _listed(words.PLANS[split])}[slot])
+    return _pick(
+        rng,
+        {
+            "part": words.PARTS[split].split(),
+            "cause": _listed(words.CAUSES[split]),
+            "plan": _listed(words.PLANS[split]),
+        }[slot],
+    )
 
 
 def _other_name(rng: random.Random, names: Sequence[str], taken: dict[str, Any]) -> str:
@@ -242,6 +251,7 @@ def _other_name(rng: random.Random, names: Sequence[str], taken: dict[str, Any])
 
 def _result(rng: random.Random, sport: str) -> tuple[int, ...]:
     """The winner's and the loser's score, or a margin."""
+
     def between(low: int, high: int) -> int:
         return low + int((high - low + 1) * rng.random())
 

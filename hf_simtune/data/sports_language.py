@@ -124,7 +124,9 @@ def _gap(gap: str, frame: _Event, details: frozenset[str], style: float) -> str:
         return _one(frame.slots["cause"].split("="), style)
     if gap in frame.slots:
         return str(frame.slots[gap])
-    return _one({"game": words.GAMES[split], "athlete": words.ATHLETES[split], "sport": words.SPORT_NAMES}[gap][sport], style)
+    return _one(
+        {"game": words.GAMES[split], "athlete": words.ATHLETES[split], "sport": words.SPORT_NAMES}[gap][sport], style
+    )
 
 
 def _one(options: Sequence[str], style: float) -> str:

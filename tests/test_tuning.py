@@ -1,0 +1,248 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import CHECKOUT
+from tiny import tiny_model
+
+from hf_simtune import Recipe, scores_file, tune
+from hf_simtune.errors import RequestError, RunError
+from hf_simtune.record import RunRecord
+from hf_simtune.run_folder import RunFolder
+
+
+def small(model: Path, **changes: object) -> Recipe:
+    """A run of a few seconds on the built-in corpus."""
+    recipe = Recipe(
+        name="small",
+        title="a small run",
+        model=str(model),
+        train_data="builtin:sports/scored:train",
+        train_rows=96,
+        select_on="builtin:sports/scored:validation",
+        report_on="builtin:sports/scored:test",
+        batch_size=16,
+        learning_rate=1e-3,
+        evaluations=3,
+        precision="fp32",
+    )
+    return dataclasses.replace(recipe, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def finished(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
+    run = tune(small(model), out=tmp_path_factory.mktemp("runs"))
+    return run.folder, run.record
+
+
+def test_a_run_folder_holds_what_it_promises(finished: tuple[Path, RunRecord]) -> None:
+    folder, record = finished
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"model", "README.md", "report.html", "record.json", "scores.parquet", "trainer", "plan.json"}
+    assert RunRecord.load(folder / "record.json") == record
+    assert (folder / "model" / "README.md").read_text(encoding="utf-8") == (folder / "README.md").read_text(encoding="utf-8")
+    assert not list((folder / "model").glob("*.bin")) and (folder / "model" / "model.safetensors").is_file()
+
+
+def test_the_saved_model_loads_without_us_and_scores_what_the_record_says(finished: tuple[Path, RunRecord]) -> None:
+    folder, record = finished
+    code = (
+        "import sys, json; from sentence_transformers import SentenceTransformer as S;"
+        f"m = S({str(folder / 'model')!r}, device='cpu');"
+        "e = m.encode(['A ball.', 'A dog.']); assert 'hf_simtune' not in sys.modules; print(e.shape)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip().endswith("(2, 32)")
+    from hf_simtune import score
+
+    again = score(str(folder / "model"), "builtin:sports/scored:test").score
+    assert again == record.report.tuned
+
+
+def test_the_scores_file_alone_gives_the_comparison_again(finished: tuple[Path, RunRecord]) -> None:
+    from hf_simtune import compare
+
+    folder, record = finished
+    parts = {part.role: part for part in scores_file.read(folder / "scores.parquet")}
+    assert set(parts) == {"report", "select"}
+    assert record.report.comparison is not None
+    assert len(parts["report"].row) == record.report.comparison.n == 1000
+    _, [(_, comparison)] = compare([str(folder)], seed=record.recipe["seed"])
+    assert comparison == record.report.comparison
+
+
+def test_selection_rows_get_no_verdict_and_step_0_competes(finished: tuple[Path, RunRecord]) -> None:
+    _, record = finished
+    select = next(evaluation for evaluation in record.evaluations if evaluation.role == "select")
+    assert select.comparison is None
+    assert record.training.best_step > 0, "the fixture is meant to restore a checkpoint"
+    points = record.training.checkpoints
+    assert [point.step for point in points] == [0, 2, 4, 6]
+    assert points[0].spearman == select.base.spearman
+    best = max(points, key=lambda point: (point.spearman or -1, -point.step))
+    assert record.training.best_step == best.step
+    assert select.tuned.spearman == pytest.approx(best.spearman, abs=1e-6)
+
+
+def test_neither_record_nor_card_holds_a_path_or_a_rows_text(finished: tuple[Path, RunRecord]) -> None:
+    from hf_simtune.data.load import load
+
+    folder, _ = finished
+    texts = [str(row["sentence1"]) for row in load("builtin:sports/scored:test").dataset]
+    for name in ("record.json", "README.md"):
+        content = (folder / name).read_text(encoding="utf-8")
+        assert str(folder.parent) not in content
+        assert str(Path.home()) + "/" not in content
+        assert not any(text in content for text in texts)
+
+
+def test_examples_are_published_only_when_asked_for(model: Path, tmp_path: Path) -> None:
+    run = tune(small(model, evaluations=1, train_rows=32), out=tmp_path, publish_examples=True)
+    assert len(run.record.examples) == 5
+    assert str(run.record.examples[0]["sentence1"])[:20] in (run.folder / "record.json").read_text(encoding="utf-8")
+
+
+def test_a_run_that_never_beats_the_base_keeps_the_base_and_claims_nothing(model: Path, tmp_path: Path) -> None:
+    run = tune(small(model, learning_rate=1e-12, train_rows=32), out=tmp_path)
+    assert run.record.training.best_step == 0
+    assert run.record.verdict == "no evidence"
+    assert run.record.tuned.weights_sha256 == run.record.base.weights_sha256
+    assert "unchanged" in (run.folder / "README.md").read_text(encoding="utf-8")
+
+
+def test_a_single_scored_file_is_split_into_train_select_and_report(model: Path, tmp_path: Path) -> None:
+    from hf_simtune.data import export
+
+    file = tmp_path / "my pairs.csv"
+    export.sports(str(file), shape="scored", split="train", rows=600)
+    recipe = Recipe(name="own", model=str(model), train_data=str(file), batch_size=16, evaluations=1, precision="fp32")
+    record = tune(recipe, out=tmp_path).record
+    sizes = [record.training.rows] + [evaluation.base.n for evaluation in record.evaluations]
+    assert sum(sizes) == 600 and min(sizes) >= 40
+    assert record.training.loss == "cosent"
+    assert record.training.source.name == "my pairs.csv"
+    assert record.training.source.part
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(
+    model: Path, tmp_path: Path, finished: tuple[Path, RunRecord]
+) -> None:
+    first = finished[1]
+    again = tune(small(model), out=tmp_path).record
+    other = tune(small(model, seed=1), out=tmp_path).record
+    assert [point.spearman for point in again.training.checkpoints] == [p.spearman for p in first.training.checkpoints]
+    assert again.tuned.weights_sha256 == first.tuned.weights_sha256
+    assert other.training.final_loss != first.training.final_loss
+
+
+def test_a_restored_checkpoint_that_is_not_the_scored_one_fails_the_run(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The library logs a failed restore and goes on with the last weights.
+    from hf_simtune import train
+
+    def restore_nothing(self: train.Trainer, path: str) -> None:
+        next(iter(self.model.parameters())).data.add_(1.0)
+
+    monkeypatch.setattr(train.Trainer, "_load_from_checkpoint", restore_nothing)
+    with pytest.raises(RunError, match="are not those that were scored"):
+        tune(small(model), out=tmp_path)
+
+
+@pytest.mark.slow
+def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(
+    model: Path, tmp_path: Path, finished: tuple[Path, RunRecord]
+) -> None:
+    code = f"import sys; sys.path.insert(0, {str(CHECKOUT / 'tests')!r}); from test_tuning import small; from pathlib import Path; " \
+        f"from hf_simtune import tune; tune(small(Path({str(model)!r})), out={str(tmp_path)!r})"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stderr=subprocess.DEVNULL, env=os.environ)
+    deadline = time.monotonic() + 300
+    while not (found := list(tmp_path.glob("small-*/trainer/checkpoint-2/trainer_state.json"))):
+        assert process.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    folder = found[0].parents[2]
+    assert not (folder / "record.json").exists()
+    run = tune(small(model), resume=folder)
+    assert run.record.training.resumed == 1
+    assert run.record.tuned.weights_sha256 == finished[1].tuned.weights_sha256
+
+    def scored(place: Path) -> dict[int, str]:
+        lines = map(json.loads, (place / "trainer" / "scored.jsonl").read_text(encoding="utf-8").splitlines())
+        return {line["step"]: line["weights"] for line in lines}
+
+    assert scored(folder) == scored(finished[0])
+    with pytest.raises(RequestError, match="is finished"):
+        tune(small(model), resume=folder)
+
+
+def test_resuming_something_else_is_refused_with_the_difference(model: Path, tmp_path: Path, finished: tuple[Path, RunRecord]) -> None:
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    (unfinished / "plan.json").write_bytes((finished[0] / "plan.json").read_bytes())
+    with pytest.raises(RequestError, match="--learning-rate was 0.001 and is now 0.002"):
+        tune(small(model, learning_rate=0.002), resume=unfinished)
+    other = tiny_model(tmp_path / "other", seed=1)
+    os.rename(model, tmp_path / "kept")
+    try:
+        os.rename(other, model)
+        with pytest.raises(RequestError, match="base model's weights are not those"):
+            tune(small(model), resume=unfinished)
+    finally:
+        os.rename(model, other)
+        os.rename(tmp_path / "kept", model)
+    with pytest.raises(RequestError, match="no run folder"):
+        tune(small(model), resume=tmp_path / "nothing")
+    with pytest.raises(RequestError, match=r"no plan\.json"):
+        tune(small(model), resume=tmp_path)
+
+
+def test_a_checkpoint_cut_short_is_not_taken_up(tmp_path: Path) -> None:
+    from hf_simtune.train import last_checkpoint
+
+    for step, text in ((10, "{}"), (20, '{"epoch": 1'), (30, None)):
+        folder = tmp_path / f"checkpoint-{step}"
+        folder.mkdir()
+        if text is not None:
+            (folder / "trainer_state.json").write_text(text, encoding="utf-8")
+    found = last_checkpoint(tmp_path)
+    assert found is not None and found.name == "checkpoint-10"
+
+
+def test_nothing_is_started_for_a_recipe_that_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(RequestError, match="2 problems"):
+        tune(Recipe(name="x", train_data="", epochs=0), out=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_two_runs_in_the_same_second_get_folders_of_their_own(tmp_path: Path) -> None:
+    first, second = (RunFolder.create(tmp_path, "x", "20260101-000000").path.name for _ in range(2))
+    assert (first, second) == ("x-20260101-000000", "x-20260101-000000-1")
+
+
+def test_several_processes_are_refused_for_now(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(RequestError, match="several processes"):
+        tune(small(model), out=tmp_path)
+
+
+def test_gold_scores_and_similarities_on_file_are_finite(finished: tuple[Path, RunRecord]) -> None:
+    for part in scores_file.read(finished[0] / "scores.parquet"):
+        assert np.isfinite(part.base).all() and np.isfinite(part.tuned).all()
+        assert ((part.gold >= 0) & (part.gold <= 1)).all()
