@@ -24,7 +24,7 @@ __all__ = [
 
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # Persian, Hindi and emoji are spelled with them
-UNSEEN = ("Cc", "Cf", "Cs")  # control, format (bidirectional marks among them), lone surrogates
+UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (bidirectional marks among them), surrogates, separators
 BACKSLASHED = re.compile(r"([\\`*\[\]|~$#!])|(?<![^\W_])_|_(?![^\W_])")
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
@@ -65,10 +65,7 @@ def _visible(text: str) -> str:
 
 
 def _unseen(sign: str) -> bool:
-    if sign in JOINERS:
-        return False
-    # The last two of every plane are no characters; YAML forbids them.
-    return unicodedata.category(sign) in UNSEEN or ord(sign) & 0xFFFE == 0xFFFE or sign in "\u2028\u2029"
+    return unicodedata.category(sign) in UNSEEN and sign not in JOINERS
 
 
 def escape(text: object, limit: int = 200) -> Markdown:

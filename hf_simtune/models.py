@@ -12,6 +12,7 @@ import huggingface_hub
 from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
 from huggingface_hub.repocard import ModelCard
+from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from hf_simtune.errors import HubError, RequestError
@@ -85,7 +86,7 @@ def _open(place: str, revision: str | None, device: str | None) -> SentenceTrans
             hint="Three ways on: --offline (packaged MiniLM and built-in data); --model FOLDER with a model on disk; "
             "HF_HOME=FOLDER and HF_HUB_OFFLINE=1 with a cache that holds it",
         ) from error
-    except (ValueError, KeyError, ImportError) as error:
+    except (ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise RequestError(
             f"the model {place} does not load: {_first_line(error)}", hint="Remote code is never run"
         ) from error

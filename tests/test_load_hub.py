@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -120,6 +123,32 @@ def test_a_data_set_comes_from_a_hub_and_from_its_cache(graded: Path, tmp_path: 
         mark.unlink()
     (cached,) = ask(offline, "me/graded/easy:test")
     assert (cached["kind"], len(cached["revision"])) == ("hub", 40)
+
+
+class Refuses(BaseHTTPRequestHandler):
+    """What a filtering proxy looks like: an answer, and not the Hub's."""
+
+    def do_GET(self) -> None:
+        self.send_response(403)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_an_answer_that_is_not_the_hubs_is_a_hub_not_reached(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Refuses) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        environment = {**os.environ, "HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "0", "NO_PROXY": "127.0.0.1"}
+        environment["HF_ENDPOINT"] = f"http://127.0.0.1:{server.server_port}"
+        (answer,) = ask(environment, "me/nothing")
+        server.shutdown()
+    assert_three_ways(answer)
+    assert len(answer["says"].splitlines()) == 2
 
 
 def assert_three_ways(answer: dict[str, Any]) -> None:

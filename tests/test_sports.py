@@ -1,4 +1,4 @@
-"""The built-in corpus: repeatable, distinct, split cleanly, graded by its rule, readable, and not solved by word counts."""
+"""The built-in corpus: repeatable, distinct, split cleanly, graded by its rule, readable, no prey of word counts."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_simtune.data import sports, sports_words
-from hf_simtune.data.sports import DEFAULT_ROWS, IMPORTANT, MAX_ROWS, SHAPES, SPLITS, Frame, generate, grade
+from hf_simtune.data import sports_frames, sports_words
+from hf_simtune.data.sports import DEFAULT_ROWS, MAX_ROWS, SHAPES, SPLITS, generate
+from hf_simtune.data.sports_frames import IMPORTANT, Frame, draw, grade
 from hf_simtune.data.sports_language import full, number, partial, told, wording, write
 from hf_simtune.data.sports_templates import TEMPLATES
 from hf_simtune.errors import RequestError
@@ -54,7 +55,7 @@ def templates_of(split: str) -> set[str]:
 
 def frames_of(split: str, count: int = 400) -> list[Frame]:
     rng = random.Random(f"test {split}")
-    return [sports._frame(rng, split) for _ in range(count)]
+    return [draw(rng, split) for _ in range(count)]
 
 
 @pytest.mark.parametrize(("shape", "split"), EVERY)
@@ -81,7 +82,7 @@ def test_another_process_with_another_hash_seed_makes_the_same_rows() -> None:
         "print(hashlib.sha256(json.dumps(rows).encode()).hexdigest())"
     )
     here = hashlib.sha256(json.dumps([rows_of(shape, split, 40, 7) for shape, split in EVERY]).encode()).hexdigest()
-    root = str(Path(sports.__file__).resolve().parents[2])
+    root = str(Path(sports_words.__file__).resolve().parents[2])
     for hash_seed in ("1", "2"):
         environment = {**os.environ, "PYTHONPATH": root, "PYTHONHASHSEED": hash_seed}
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
@@ -125,7 +126,7 @@ def test_splits_share_no_frame_and_no_sentence(one: str, two: str) -> None:
 
 def test_no_person_competes_in_two_sports_and_nobody_in_two_roles() -> None:
     for split in SPLITS:
-        people = [name for sport in sports_words.KINDS for name in sports._people(split, sport)]
+        people = [name for sport in sports_words.KINDS for name in sports_frames.people(split, sport)]
         assert len(people) == len(set(people))
         for frame in frames_of(split):
             assert len(frame.names) == sum(slot in "wlabpc" for slot in frame.slots)
@@ -169,14 +170,14 @@ def test_every_template_is_filled_in_every_sport_without_a_loose_end() -> None:
     for split in SPLITS:
         for sport, kinds in sports_words.KINDS.items():
             for kind in sorted(set(kinds)):
-                frame = sports._frame(rng, split, sport, kind)
+                frame = draw(rng, split, sport, kind)
                 for template in full(kind, split) + partial(kind, split):
                     for style in (0.1, 0.9):
                         text = write(wording(template, rng), frame, frozenset(), style)
                         assert re.fullmatch(r'"?[A-Z0-9][^{}\[\]|]+\.', text), text
                         assert "  " not in text
                         # Without place and time no preposition or participle may be left hanging.
-                        assert not re.search(r"\b(at|on|in|suffered|came|of|the)[.,]", text), text
+                        assert not re.search(r"\b(at|on|in|of|the)[.,]|\b(suffered|came|confirmed)\.", text), text
                         seen += 1
     assert seen > 1000
 
@@ -184,7 +185,7 @@ def test_every_template_is_filled_in_every_sport_without_a_loose_end() -> None:
 def test_persons_take_the_singular_and_clubs_the_plural() -> None:
     for sport, verb in (("tennis", " was beaten "), ("rugby", " were beaten ")):
         line = next(line for line in full("win", "train") if "{were} beaten" in line)
-        frame = sports._frame(random.Random("verb"), "train", sport, "win")
+        frame = draw(random.Random("verb"), "train", sport, "win")
         assert verb in write(line, frame, frozenset(), 0.0)
 
 
@@ -244,9 +245,9 @@ def test_a_coach_hired_is_not_a_coach_sacked() -> None:
 def test_twisted_and_changed_frames_get_the_grades_they_are_made_for(split: str) -> None:
     rng = random.Random(f"twist {split}")
     for frame in frames_of(split):
-        assert grade(frame, ALL | set(frame.slots), sports._twisted(rng, frame), ALL | set(frame.slots)) <= 2
+        assert grade(frame, ALL | set(frame.slots), sports_frames.twisted(rng, frame), ALL | set(frame.slots)) <= 2
         for slot in IMPORTANT[frame.kind][1:]:
-            other = sports._changed(rng, frame, slot)
+            other = sports_frames.changed(rng, frame, slot)
             assert [s for s in frame.slots if frame.slots[s] != other.slots[s]] == [slot]
             assert grade(frame, ALL | set(frame.slots), other, ALL | set(frame.slots)) == 3
 

@@ -70,7 +70,7 @@ def load_repository(name: DataName, cache_dir: Path | None = None) -> datasets.D
         )
     found: datasets.Dataset = splits[split]
     if name.path is None:
-        if name.revision and not online:
+        if name.revision and (not online or _COMMIT.fullmatch(name.revision)):
             _check_revision(name, found)
         if online and (mark := _mark(found)):
             _note_origin(mark)
@@ -187,10 +187,12 @@ def _explained(error: Exception, name: DataName) -> SimtuneError:
             hint=f"Check the name at {HUB}/datasets; for a private one: hf auth login",
         )
     unreached = ConnectionError | OfflineModeIsEnabled | LocalEntryNotFoundError | HfHubHTTPError | httpx2.HTTPError
-    if isinstance(error, unreached) or "find cache" in text:
-        return unreachable(
-            f"the data set {name.name!r}", "" if isinstance(error, ConnectionError) else _first_line(error)
-        )
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, unreached) or "find cache" in text:
+            why = "" if isinstance(behind, ConnectionError) else _first_line(behind)
+            return unreachable(f"the data set {name.name!r}", why)
+        behind = behind.__cause__ or behind.__context__
     return HubError(f"{name.name} cannot be loaded: {type(error).__name__}: {_first_line(error)}")
 
 

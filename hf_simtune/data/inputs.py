@@ -68,9 +68,13 @@ def prepare(recipe: Recipe) -> Inputs:
                 hint="Name other rows with --report-on",
             )
     leaks = find_leaks(train.dataset, {loaded.source.title: loaded.dataset for loaded in (select, report)})
-    rows = train.dataset if recipe.keep_leaks else without(train.dataset, leaks)
+    rows = without(train.dataset, leaks)
+    if recipe.keep_leaks:
+        rows = train.dataset
+        leaks = dataclasses.replace(leaks, facts=tuple(dataclasses.replace(fact, rows_dropped=0) for fact in leaks.facts))
     if len(leaks.drop):
-        log.warning("%d training rows are evaluation pairs: %s", len(leaks.drop), "kept" if recipe.keep_leaks else "dropped")
+        done = "kept, as asked for" if recipe.keep_leaks else "dropped"
+        log.warning("%d training rows are evaluation pairs: %s", len(leaks.drop), done)
     if len(rows) < recipe.batch_size:
         raise RequestError(
             f"{len(rows)} training rows are left, fewer than one batch of {recipe.batch_size}",
@@ -86,4 +90,5 @@ def _evaluation_rows(name: str, recipe: Recipe) -> Loaded:
         score_range=recipe.eval_score_range,
         skip_bad_rows=recipe.skip_bad_rows,
         expect=("scored",),
+        flags="--eval-",
     )

@@ -6,14 +6,12 @@ import random
 import re
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, Protocol
 
 from hf_simtune.data import sports_words as words
+from hf_simtune.data.sports_frames import PERSON_SPORTS, Frame
 from hf_simtune.data.sports_templates import TEMPLATES
 
-__all__ = ["PERSON_SPORTS", "full", "number", "partial", "told", "wording", "write"]
-
-PERSON_SPORTS = frozenset(words.KINDS) - frozenset(words.TEAM_SPORTS)
+__all__ = ["full", "number", "partial", "told", "wording", "write"]
 
 _CHOICE = re.compile(r"\[([^\]]*)\]")
 _GAP = re.compile(r"\{(a:)?(\w+)\}")
@@ -22,20 +20,9 @@ _TELLS = {"adv": "result", "adj": "result", "did": "n"}
 _SLOTS = frozenset({"w", "l", "a", "b", "p", "c", "n", "result", "part", "cause", "plan"})
 _UNITS = {"football": "goals", "ice hockey": "goals", "basketball": "points", "rugby": "points"}
 _MARGINS = {"cricket": "run", "cycling": "second", "athletics": "metre", "swimming": "second"}
-_ONES = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen
-    seventeen eighteen nineteen""".split()
-_TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-
-
-class _Event(Protocol):
-    """What a sentence is written from."""
-
-    split: str
-    sport: str
-    kind: str
-    slots: dict[str, Any]
-    where: str
-    when: str
+_ONES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
+         "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen")  # fmt: skip
+_TENS = ("twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety")
 
 
 def number(n: int) -> str:
@@ -85,7 +72,7 @@ def wording(template: str, rng: random.Random) -> str:
     return _CHOICE.sub(choose, template)
 
 
-def write(text: str, frame: _Event, details: frozenset[str], style: float) -> str:
+def write(text: str, frame: Frame, details: frozenset[str], style: float) -> str:
     """The sentence.
 
     Args:
@@ -99,12 +86,12 @@ def write(text: str, frame: _Event, details: frozenset[str], style: float) -> st
         value = _gap(match[2], frame, details, style)
         return f"{_article(value)} {value}" if match[1] else value
 
-    sentence = _GAP.sub(fill, text).replace(" two times", " twice")
+    sentence = _GAP.sub(fill, text).replace(" two times", " twice").replace(" 2 times", " twice")
     start = 1 if sentence.startswith('"') else 0
     return sentence[:start] + sentence[start].upper() + sentence[start + 1 :]
 
 
-def _gap(gap: str, frame: _Event, details: frozenset[str], style: float) -> str:
+def _gap(gap: str, frame: Frame, details: frozenset[str], style: float) -> str:
     split, sport = frame.split, frame.sport
     if gap in ("at", "on", "At", "On"):
         detail = frame.where if gap.lower() == "at" else frame.when

@@ -1,11 +1,11 @@
 """The sentences of the sports corpus, with gaps. Data only.
 
 One template a line, by kind of event and split; no template of one split occurs in another. ``[a|b]`` is a choice of
-words. ``{w}`` and ``{l}`` are winner and loser, ``{a}`` and ``{b}`` other sides, ``{p}`` a player, ``{c}`` a coach;
-``{did}`` what the player did {n} times; ``{adv}`` (3-1, by 23 runs) and ``{adj}`` (3-1, 23-run) the result; ``{n}`` a number; ``{at}`` and ``{on}`` place and time
-with the space before them, ``{At}`` and ``{On}`` the same as an opening with its comma; either may be left out.
-``{were}`` is were for a team and was for a person, and ``{a:x}`` puts the article before x. A template without one of its kind's
-important gaps tells the event with that detail missing.
+words. The gaps: ``{w}`` and ``{l}`` winner and loser, ``{a}`` and ``{b}`` other sides, ``{p}`` a player, ``{c}`` a
+coach, ``{n}`` a number, ``{did}`` what the player did n times; ``{adv}`` (3-1, by 23 runs) and ``{adj}`` (3-1, 23-run)
+the result; ``{at}`` and ``{on}`` place and time with the space before them, ``{At}`` and ``{On}`` the same as an
+opening with its comma, each of which may stay empty; ``{were}`` is was for a person; ``{a:x}`` is x with its article.
+A template without one of the important gaps of its kind tells the event with that detail missing.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
             {On}{l} suffered {a:adj} setback{at} in the {game} with {w}.
             {a:adj} success in the {game} against {l} delighted {w}{at}{on}.
             {l} had to bow to {w} {adv} in the {game}{at}{on}.
-            {At}{w}, taking on {l} in the {game}, prevailed {adv}{on}.
+            {At}{w}, taking on {l} in the {game}{on}, prevailed {adv}.
             After {a:adj} finish to the {game}{at}, {l} went home unhappy while {w} celebrated{on}.
             {w} prevailed over {l} in the {game}{at}{on}.
             {l} had to bow {adv} in the {game}{at}{on}.
@@ -87,7 +87,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
             The {athlete} {p} suffered {a:part} injury in training{at}{on}.
         """,
         "validation": """
-            {athlete} {p} is [sidelined|unavailable] for {n} weeks because of {a:part} made sore during practice{at}{on}.
+            {athlete} {p} is [sidelined|unavailable] for {n} weeks because of {a:part} sore from practice{at}{on}.
             {On}a scan after practice{at} showed {part} damage that keeps {p}, the {athlete}, idle for {n} weeks.
             There will be no {sport} for {p} for {n} weeks: the {part} gave way during practice{at}{on}.
             Treatment on the {part} will cost {athlete} {p} {n} weeks after practice{at}{on}.
@@ -95,7 +95,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
         """,
         "test": """
             {athlete} {p} faces {n} weeks of recovery from a bruised {part}, the result of a tumble{at}{on}.
-            {On}it became clear that {p}, the {athlete}, strained {a:part} in a tumble{at} and cannot return for {n} weeks.
+            {On}it became clear that {p}, the {athlete}, strained {a:part} in a tumble{at} and is out for {n} weeks.
             {a:part} complaint means that {p} must take {n} weeks away from {sport} after a tumble{at}{on}.
             Fans of {athlete} {p} must wait {n} weeks while the {part} knocked in a tumble{at} mends, a physio said{on}.
             {At}a tumble left {athlete} {p} with {a:part} strain and a lay-off of {n} weeks{on}.
@@ -197,7 +197,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
             {On}{a} {were} ready{at}, but {cause} meant that the {game} versus {b} was shelved.
             Due to {cause}, the {game} involving {a} and {b}{at} did not go ahead{on}.
             The {game} in which {a} {were} to meet {b} was scrapped{at} on account of {cause}{on}.
-            With {cause} to contend with, officials{at} abandoned plans for {a} versus {b}, {a:sport} game many awaited{on}.
+            With {cause} to contend with, officials{at} abandoned plans for {a} versus {b}, {a:sport} game{on}.
             The {game} involving {a} and {b}{at} did not go ahead{on}.
         """,
     },
@@ -207,8 +207,8 @@ TEMPLATES: dict[str, dict[str, str]] = {
             {On}{p} [ended|finished] {n} seasons as {a:athlete}{at}, with plans to work as {a:plan}.
             After {n} seasons in {sport}, {p} will start a new life as {a:plan}, friends said{at}{on}.
             "I have always wanted to be {a:plan}," said {athlete} {p}, who retired{at}{on} after {n} seasons.
-            {n} seasons are enough for {athlete} {p}, who is leaving the sport to train as {a:plan}, according to a letter read out{at}{on}.
-            Retirement for {athlete} {p} follows {n} seasons, and the next job is that of {a:plan}, a party heard{at}{on}.
+            {n} seasons are enough for {athlete} {p}, who will train as {a:plan}, a letter read out{at}{on} says.
+            Retirement for {athlete} {p} follows {n} seasons, and the next job is {a:plan}'s, guests heard{at}{on}.
             The {athlete} {p} retired after {n} seasons, it was announced{at}{on}.
         """,
         "validation": """
