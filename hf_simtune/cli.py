@@ -104,7 +104,9 @@ def _parser() -> Parser:
 
     compare = command("compare", "Compare models on the same rows: difference, interval, verdict.", _compare)
     compare.add_argument(
-        "models", nargs="+", help="models, run folders or scores.parquet files; the first is compared with each other one"
+        "models",
+        nargs="+",
+        help="models, run folders or scores.parquet files; the first is compared with each other one",
     )
     _data_flags(compare, required=False)
     compare.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
@@ -118,7 +120,9 @@ def _parser() -> Parser:
     generate.add_argument("--shape", choices=recipe.SHAPES, default="sentences", help="what a row is [sentences]")
     generate.add_argument("--split", choices=["train", "validation", "test"], default="train", help="[train]")
     generate.add_argument("--seed", type=int, default=0, help="[0]")
-    generate.add_argument("--out", help="file to write, .txt, .csv, .tsv or .jsonl; - is the terminal [sports-SHAPE.csv or .txt]")
+    generate.add_argument(
+        "--out", help="file to write, .txt, .csv, .tsv or .jsonl; - is the terminal [sports-SHAPE.csv or .txt]"
+    )
     generate.add_argument("--force", action="store_true", help="write over a file that exists")
     return parser
 
@@ -135,7 +139,9 @@ def _run_flags(parser: Parser) -> None:
     parser.add_argument("--offline", action="store_true", help="packaged MiniLM and built-in sports corpus; no network")
     parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe, check it, and stop")
     parser.add_argument("--out", default="runs", help="where the run folder is made [runs]")
-    parser.add_argument("--resume", metavar="RUN", help="take up an unfinished run folder; it ends with the same weights")
+    parser.add_argument(
+        "--resume", metavar="RUN", help="take up an unfinished run folder; it ends with the same weights"
+    )
     parser.add_argument("--publish-examples", action="store_true", help="let a few rows' texts into record and card")
     parser.add_argument("--quiet", action="store_true", help="no progress; only warnings and the result")
 
@@ -291,7 +297,12 @@ def _generate(arguments: argparse.Namespace) -> int:
     suffix = ".txt" if arguments.shape == "sentences" else ".csv"
     out = arguments.out or f"sports-{arguments.shape}{suffix}"
     written = export.sports(
-        out, shape=arguments.shape, split=arguments.split, rows=arguments.rows, seed=arguments.seed, force=arguments.force
+        out,
+        shape=arguments.shape,
+        split=arguments.split,
+        rows=arguments.rows,
+        seed=arguments.seed,
+        force=arguments.force,
     )
     if out != "-":
         terminal.note(f"{written:,} rows written to {out}")

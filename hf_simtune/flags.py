@@ -27,7 +27,9 @@ def add(parser: argparse.ArgumentParser, shown: Recipe | None = None) -> None:
         told = "" if value in (None, "", False) else f" [{_words(value)}]"
         help_text = (text + told).replace("%", "%%")
         if hint is bool:
-            group.add_argument(flag(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text)
+            group.add_argument(
+                flag(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text
+            )
         elif _is_several(hint):
             group.add_argument(flag(name), nargs="+", metavar="X", default=argparse.SUPPRESS, help=help_text)
         else:
@@ -83,7 +85,7 @@ def apply(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
 
 
 def unknown(words: list[str], parser: argparse.ArgumentParser) -> list[str]:
-    """A sentence for each word that no flag matched, with the closest flag; the value behind such a flag goes with it."""
+    """A sentence for each word that no flag matched, with the closest flag; a value behind such a flag is skipped."""
     known = list(parser._option_string_actions)
     problems = []
     after_flag = False
@@ -121,9 +123,7 @@ def without_path(name: str) -> str:
     return kept + colon + split
 
 
-def command(
-    recipe: Recipe, origin: Recipe | None = None, target: str | None = None, *, offline: bool = False
-) -> str:
+def command(recipe: Recipe, origin: Recipe | None = None, target: str | None = None, *, offline: bool = False) -> str:
     """The command line that runs a recipe: ``target`` (a recipe's name, or the data) and every field that differs.
 
     Local paths are cut to their names: a card travels.

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import logging
 from pathlib import Path
+from typing import Any
 
 import huggingface_hub
 from huggingface_hub import constants
@@ -82,7 +83,8 @@ def _open(place: str, revision: str | None, device: str | None) -> SentenceTrans
         if Path(place).is_dir():
             raise RequestError(f"the model in {place} does not load: {_first_line(error)}") from error
         raise HubError(
-            f"the model {place} could not be fetched from {constants.ENDPOINT} and is not in the cache: {_first_line(error)}",
+            f"the model {place} could not be fetched from {constants.ENDPOINT} and is not in the cache: "
+            f"{_first_line(error)}",
             hint="Three ways on: --offline (packaged MiniLM and built-in data); --model FOLDER with a model on disk; "
             "HF_HOME=FOLDER and HF_HUB_OFFLINE=1 with a cache that holds it",
         ) from error
@@ -156,7 +158,7 @@ def _facts(
     )
 
 
-def _card(place: str | Path, revision: str | None) -> dict[str, object]:
+def _card(place: str | Path, revision: str | None) -> dict[str, Any]:
     """The metadata of the model's own card; empty where it has none that can be read."""
     try:
         if isinstance(place, Path):

@@ -10,7 +10,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 __all__ = ["ProgressBar"]
 
 
-class ProgressBar(TrainerCallback):  # type: ignore[misc]
+class ProgressBar(TrainerCallback):
     """Steps done, the loss, and the last selection score; nothing where the output is not a terminal."""
 
     def __init__(self, metric: str, base: float | None) -> None:

@@ -20,7 +20,7 @@ __all__ = ["LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "all_r
 SHAPES = ("pairs", "scored", "triplets", "sentences")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
-# Which shapes a loss can learn from. The losses themselves are built in losses.py, which needs torch; this table does not.
+# Which shapes a loss can learn from. The losses are built in losses.py, which needs torch; this table does not.
 LOSS_SHAPES: dict[str, tuple[str, ...]] = {
     "mnrl": ("pairs", "triplets"),
     "cosent": ("scored",),
@@ -54,18 +54,36 @@ class Recipe:
     and a split a colon: ``sentence-transformers/all-nli/triplet:train``.
     """
 
-    name: str = _field("tune", "name of the run folder and of the model", lambda v: bool(v.strip()) and "/" not in v, "a name without '/'")
+    name: str = _field(
+        "tune",
+        "name of the run folder and of the model",
+        lambda v: bool(v.strip()) and "/" not in v,
+        "a name without '/'",
+    )
     title: str = _field("", "one line that says what the recipe does")
-    model: str = _field(MINILM, "base model: Hub id, folder, or builtin:all-MiniLM-L6-v2", lambda v: bool(v.strip()), "a Hub id or a folder")
+    model: str = _field(
+        MINILM,
+        "base model: Hub id, folder, or builtin:all-MiniLM-L6-v2",
+        lambda v: bool(v.strip()),
+        "a Hub id or a folder",
+    )
     model_revision: str | None = _field(None, "commit, tag or branch of the base model on the Hub")
     train_data: str = _field(
-        "", "training rows: Hub id, csv/tsv/jsonl/parquet/txt file, or builtin:sports", lambda v: bool(v.strip()), "a Hub id, a file or builtin:sports"
+        "",
+        "training rows: Hub id, csv/tsv/jsonl/parquet/txt file, or builtin:sports",
+        lambda v: bool(v.strip()),
+        "a Hub id, a file or builtin:sports",
     )
     columns: tuple[str, ...] | None = _field(
-        None, "columns of the training rows, in the order of the shape (default: found from their names)", lambda v: 0 < len(v) <= 3, "one to three names"
+        None,
+        "columns of the training rows, in the order of the shape (default: found from their names)",
+        lambda v: 0 < len(v) <= 3,
+        "one to three names",
     )
     shape: str | None = _field(
-        None, "what a training row is: pairs, scored, triplets or sentences (default: found from the columns)", *_one_of(*SHAPES)
+        None,
+        "what a training row is: pairs, scored, triplets or sentences (default: found from the columns)",
+        *_one_of(*SHAPES),
     )
     score_range: tuple[float, float] | None = _field(
         None,
@@ -73,15 +91,22 @@ class Recipe:
         lambda v: len(v) == 2 and math.isfinite(v[0]) and math.isfinite(v[1]) and v[0] < v[1],
         "two numbers, the lower first",
     )
-    train_rows: int | None = _field(None, "use the first N training rows, after a seeded shuffle (default: all)", _positive, "1 or more")
+    train_rows: int | None = _field(
+        None, "use the first N training rows, after a seeded shuffle (default: all)", _positive, "1 or more"
+    )
     skip_bad_rows: bool = _field(False, "drop and count rows that cannot be used, instead of refusing the data")
     keep_leaks: bool = _field(False, "keep training rows that are also evaluation pairs (the card will say so)")
     select_on: str | None = _field(
         None, "scored rows on which the best checkpoint is chosen (default: a part of the scored training file)"
     )
-    report_on: str | None = _field(None, "scored rows for the verdict, never used to choose anything (default: a part of the scored training file)")
+    report_on: str | None = _field(
+        None, "scored rows for the verdict, never used to choose anything (default: a part of the scored training file)"
+    )
     eval_columns: tuple[str, ...] | None = _field(
-        None, "columns of the evaluation rows: sentence1 sentence2 score (default: found from their names)", lambda v: len(v) == 3, "three names"
+        None,
+        "columns of the evaluation rows: sentence1 sentence2 score (default: found from their names)",
+        lambda v: len(v) == 3,
+        "three names",
     )
     eval_score_range: tuple[float, float] | None = _field(
         None,
@@ -90,19 +115,36 @@ class Recipe:
         "two numbers, the lower first",
     )
     loss: str | None = _field(
-        None, "mnrl (pairs, triplets); cosent, angle or cosine (scored). Default: mnrl or cosent, by shape", *_one_of(*LOSS_SHAPES)
+        None,
+        "mnrl (pairs, triplets); cosent, angle or cosine (scored). Default: mnrl or cosent, by shape",
+        *_one_of(*LOSS_SHAPES),
     )
-    temperature: float = _field(0.05, "divides the similarities in mnrl, cosent and angle (the libraries' 'scale' is 1/temperature)", _positive, "above 0")
+    temperature: float = _field(
+        0.05,
+        "divides the similarities in mnrl, cosent and angle (the libraries' 'scale' is 1/temperature)",
+        _positive,
+        "above 0",
+    )
     epochs: float = _field(1.0, "passes over the training rows", _positive, "above 0")
     batch_size: int = _field(64, "rows per step and process", lambda v: v >= 2, "2 or more")
     learning_rate: float = _field(2e-5, "highest learning rate", _positive, "above 0")
-    warmup: float = _field(0.1, "share of the steps in which the learning rate rises", lambda v: 0 <= v < 1, "0 or more, below 1")
-    scheduler: str = _field("linear", "how the learning rate falls: linear, cosine, constant, constant_with_warmup", *_one_of(*SCHEDULERS))
+    warmup: float = _field(
+        0.1, "share of the steps in which the learning rate rises", lambda v: 0 <= v < 1, "0 or more, below 1"
+    )
+    scheduler: str = _field(
+        "linear", "how the learning rate falls: linear, cosine, constant, constant_with_warmup", *_one_of(*SCHEDULERS)
+    )
     weight_decay: float = _field(0.0, "AdamW's weight decay", lambda v: math.isfinite(v) and v >= 0, "0 or more")
-    max_length: int | None = _field(None, "longest text in tokens (default: the base model's own)", _positive, "1 or more")
+    max_length: int | None = _field(
+        None, "longest text in tokens (default: the base model's own)", _positive, "1 or more"
+    )
     evaluations: int = _field(10, "how often the selection rows are scored during training", _positive, "1 or more")
-    seed: int = _field(42, "seed of the shuffle, the dropout and the bootstrap", lambda v: 0 <= v < 2**32, "0 to 4294967295")
-    precision: str = _field("auto", "fp32, bf16 or fp16; auto takes bf16 where a probe finds it faster", *_one_of(*PRECISIONS))
+    seed: int = _field(
+        42, "seed of the shuffle, the dropout and the bootstrap", lambda v: 0 <= v < 2**32, "0 to 4294967295"
+    )
+    precision: str = _field(
+        "auto", "fp32, bf16 or fp16; auto takes bf16 where a probe finds it faster", *_one_of(*PRECISIONS)
+    )
 
     def check(self) -> list[str]:
         """Every problem of the recipe, each a sentence that names the flag; empty when it can be run."""
@@ -114,7 +156,8 @@ class Recipe:
             if not _is_a(value, hints[spec.name]):
                 problems.append(f"{flag} is {value!r}: it must be {_type_name(hints[spec.name])}")
             elif value is not None and spec.metadata["check"] and not spec.metadata["check"](value):
-                problems.append(f"{flag} is {_shown(value)}: it must be {spec.metadata['allowed']}{_closest(value, spec.metadata['allowed'])}")
+                allowed = spec.metadata["allowed"]
+                problems.append(f"{flag} is {_shown(value)}: it must be {allowed}{_closest(value, allowed)}")
         if not problems:
             problems += self._check_together()
         return problems
@@ -123,14 +166,22 @@ class Recipe:
         problems = []
         if self.loss and self.shape and self.shape not in LOSS_SHAPES[self.loss]:
             losses = ", ".join(name for name, shapes in LOSS_SHAPES.items() if self.shape in shapes) or "none yet"
-            problems.append(f"--loss {self.loss} learns from {' or '.join(LOSS_SHAPES[self.loss])}, not from {self.shape}; for {self.shape}: {losses}")
+            takes = " or ".join(LOSS_SHAPES[self.loss])
+            problems.append(
+                f"--loss {self.loss} learns from {takes}, not from {self.shape}; for {self.shape}: {losses}"
+            )
         wanted = {"pairs": 2, "scored": 3, "triplets": 3, "sentences": 1}
         if self.columns and self.shape and len(self.columns) != wanted[self.shape]:
-            problems.append(f"--columns names {len(self.columns)} columns; --shape {self.shape} takes {wanted[self.shape]}")
+            problems.append(
+                f"--columns names {len(self.columns)} columns; --shape {self.shape} takes {wanted[self.shape]}"
+            )
         if (self.select_on is None) != (self.report_on is None):
             problems.append("--select-on and --report-on go together: name both, or neither to split the training file")
         if self.select_on is not None and self.select_on == self.report_on:
-            problems.append(f"--select-on and --report-on are both {self.report_on}: rows that choose the checkpoint cannot prove the gain")
+            problems.append(
+                f"--select-on and --report-on are both {self.report_on}: "
+                "rows that choose the checkpoint cannot prove the gain"
+            )
         if self.columns and len(set(self.columns)) != len(self.columns):
             problems.append(f"--columns names a column twice: {' '.join(self.columns)}")
         return problems
@@ -162,7 +213,9 @@ class Recipe:
                 "score_range": None,
             }
         own_scores = self.select_on is None and self.shape in (None, "scored") and not is_hub_name(self.train_data)
-        if not own_scores and (self.select_on is None or is_hub_name(self.select_on) or is_hub_name(self.report_on or "")):
+        if not own_scores and (
+            self.select_on is None or is_hub_name(self.select_on) or is_hub_name(self.report_on or "")
+        ):
             changes |= {
                 "select_on": "builtin:sports/scored:validation",
                 "report_on": "builtin:sports/scored:test",
@@ -201,7 +254,9 @@ def _type_name(hint: Any) -> str:
         return " or ".join(_type_name(part) for part in get_args(hint) if part is not type(None))
     if get_origin(hint) is tuple:
         return "several of " + _type_name(get_args(hint)[0])
-    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(hint.__name__, hint.__name__)
+    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
+        hint.__name__, hint.__name__
+    )
 
 
 def _shown(value: Any) -> str:
@@ -226,7 +281,9 @@ def all_recipes() -> dict[str, Recipe]:
     for entry in entry_points(group="hf_simtune.recipes"):
         value = entry.load()
         if not isinstance(value, Recipe):
-            raise RequestError(f"the installed recipe {entry.name!r} ({entry.value}) is a {type(value).__name__}, not a Recipe")
+            raise RequestError(
+                f"the installed recipe {entry.name!r} ({entry.value}) is a {type(value).__name__}, not a Recipe"
+            )
         found.setdefault(entry.name, value)
     return found
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import os
 import types
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
@@ -38,7 +37,11 @@ class Source:
     @property
     def title(self) -> str:
         """``sentence-transformers/stsb:test``"""
-        return self.name + (f"/{self.config}" if self.config and self.config != "default" else "") + (f":{self.split}" if self.split else "")
+        return (
+            self.name
+            + (f"/{self.config}" if self.config and self.config != "default" else "")
+            + (f":{self.split}" if self.split else "")
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,7 +195,7 @@ class RunRecord:
             raise RunError(f"the record holds figures that are not numbers: {', '.join(bad)}")
         part = path.with_name(path.name + ".part")
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(part, path)
+        part.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:
@@ -216,7 +219,9 @@ def _not_finite(value: Any, place: str = "") -> list[str]:
     if isinstance(value, float):
         return [] if math.isfinite(value) else [place]
     if isinstance(value, dict):
-        return [bad for key, item in value.items() for bad in _not_finite(item, f"{place}.{key}" if place else str(key))]
+        return [
+            bad for key, item in value.items() for bad in _not_finite(item, f"{place}.{key}" if place else str(key))
+        ]
     if isinstance(value, list | tuple):
         return [bad for index, item in enumerate(value) for bad in _not_finite(item, f"{place}[{index}]")]
     return []

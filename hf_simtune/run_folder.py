@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +86,7 @@ class RunFolder:
             raise RequestError(f"the run in {path} is finished: its record.json is written", hint="Start a new run")
         if not folder.plan.is_file():
             raise RequestError(
-                f"{path} cannot be resumed: it has no plan.json (it is no run folder, or stopped before training began)",
+                f"{path} cannot be resumed: it has no plan.json (no run folder, or stopped before training began)",
                 hint="Start the run again without --resume",
             )
         folder.trainer.mkdir(exist_ok=True)
@@ -97,7 +96,7 @@ class RunFolder:
         """Keep what was decided, whole or not at all."""
         part = self.plan.with_name("plan.json.part")
         part.write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n", encoding="utf-8")
-        os.replace(part, self.plan)
+        part.replace(self.plan)
 
     def read_plan(self) -> Plan:
         """What was decided at the start.
@@ -107,9 +106,11 @@ class RunFolder:
         """
         try:
             value: dict[str, Any] = json.loads(self.plan.read_text(encoding="utf-8"))
-            fields = {
+            fields: dict[str, Any] = {
                 name: tuple(item) if isinstance(item, list) else item for name, item in value.pop("recipe").items()
             }
             return Plan(recipe=Recipe(**fields), **value)
         except (ValueError, TypeError, KeyError) as error:
-            raise RequestError(f"{self.plan} cannot be read: {error}", hint="Start the run again without --resume") from error
+            raise RequestError(
+                f"{self.plan} cannot be read: {error}", hint="Start the run again without --resume"
+            ) from error

@@ -131,7 +131,9 @@ def compare(
                 hint="As in: hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test",
             )
         if len(files) < len(candidates) and data is None:
-            raise RequestError("models are compared on rows: name them", hint="As in: --data sentence-transformers/stsb:test")
+            raise RequestError(
+                "models are compared on rows: name them", hint="As in: --data sentence-transformers/stsb:test"
+            )
         scored = []
         for name in candidates:
             if name in files:

@@ -103,8 +103,11 @@ def show_run(record: RunRecord, folder: Path) -> None:
     console.print(f"  card      {folder / 'README.md'}")
     console.print(f"  model     {folder / 'model'}")
     console.print()
-    console.print(f'next        python -c "from sentence_transformers import SentenceTransformer as S; '
-                  f"print(S('{folder / 'model'}').encode('A first sentence').shape)\"", soft_wrap=True)
+    console.print(
+        f'next        python -c "from sentence_transformers import SentenceTransformer as S; '
+        f"print(S('{folder / 'model'}').encode('A first sentence').shape)\"",
+        soft_wrap=True,
+    )
     data = record.report.source
     again = data.title if data.kind in ("hub", "builtin") else "YOUR_SCORED_ROWS.csv"
     console.print(f"            hf-simtune score {folder / 'model'} --data {again}", soft_wrap=True)

@@ -27,17 +27,17 @@ SCORED = "scored.jsonl"
 log = logging.getLogger("hf_simtune")
 
 
-class Trainer(SentenceTransformerTrainer):  # type: ignore[misc]
+class Trainer(SentenceTransformerTrainer):
     """SentenceTransformerTrainer without its card: that one shows training rows and asks the Hub; ours does neither."""
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add none."""
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        self.model.save_pretrained(output_dir or self.args.output_dir, create_model_card=False)
+        self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
 
 
-class EvaluateEvenly(TrainerCallback):  # type: ignore[misc]
+class EvaluateEvenly(TrainerCallback):
     """Scores and saves at equal distances, the last time after the last step.
 
     The trainer's own ``eval_steps`` misses the end when it does not divide the number of steps.
@@ -158,7 +158,10 @@ def scored_weights(folder: Path, step: int) -> str:
 def checkpoints(folder: Path, base: float | None, state: TrainerState) -> tuple[Checkpoint, ...]:
     """The selection scores by step, the untouched base as step 0, with the mean loss in between."""
     logged = [(int(entry["step"]), float(entry["loss"])) for entry in state.log_history if "loss" in entry]
-    means = {step: (step - before, loss) for before, (step, loss) in zip([0, *(at for at, _ in logged)], logged, strict=False)}
+    means = {
+        step: (step - before, loss)
+        for before, (step, loss) in zip([0, *(at for at, _ in logged)], logged, strict=False)
+    }
     found = [Checkpoint(step=0, epoch=0.0, spearman=base)]
     for step, line in sorted(_scored(folder).items()):
         if step > state.global_step:

@@ -144,9 +144,7 @@ def _run(
     gold = {role: np.asarray(loaded.dataset["score"], dtype=np.float64) for role, loaded in scored.items()}
     base_score = score(gold["select"], before["select"]).spearman
     evaluator = SimilarityEvaluator(inputs.select.dataset, log_file=folder.trainer / train.SCORED)
-    trainer = train.build(
-        recipe, plan.loss, plan.precision, model, inputs.rows, evaluator, folder.trainer, base_score
-    )
+    trainer = train.build(recipe, plan.loss, plan.precision, model, inputs.rows, evaluator, folder.trainer, base_score)
     with clock.phase("train"):
         checkpoint = train.last_checkpoint(folder.trainer)
         if checkpoint:
@@ -154,7 +152,11 @@ def _run(
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     state = trainer.state
     history = train.checkpoints(folder.trainer, base_score, state)
-    best = max((point for point in history if point.spearman is not None), key=lambda point: (point.spearman, -point.step), default=history[0])
+    best = max(
+        (point for point in history if point.spearman is not None),
+        key=lambda point: (point.spearman, -point.step),
+        default=history[0],
+    )
     if best.step == 0:
         log.warning("no checkpoint scored better than the base on the selection rows: model/ holds the base unchanged")
         model, _ = models.load(recipe.model, recipe.model_revision, max_length=recipe.max_length)
@@ -163,7 +165,8 @@ def _run(
         wanted = train.scored_weights(folder.trainer, best.step)
     if weights_sha256(model) != wanted:
         raise RunError(
-            f"the weights restored for step {best.step} are not those that were scored there", hint=f"Look at {folder.trainer}"
+            f"the weights restored for step {best.step} are not those that were scored there",
+            hint=f"Look at {folder.trainer}",
         )
     with clock.phase("save"):
         models.save(model, folder.model)
@@ -176,7 +179,9 @@ def _run(
         evaluations, parts = [], []
         for role, loaded in scored.items():
             groups = _groups(loaded.dataset)
-            evaluations.append(_evaluation(role, loaded, base, gold[role], before[role], after[role], groups, recipe.seed))
+            evaluations.append(
+                _evaluation(role, loaded, base, gold[role], before[role], after[role], groups, recipe.seed)
+            )
             rows = np.asarray(loaded.dataset["row"], dtype=np.int64)
             parts.append(RowScores(loaded.source.title, role, rows, groups, gold[role], before[role], after[role]))
     losses_seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
@@ -242,7 +247,14 @@ def _groups(rows: Dataset) -> NDArray[np.int64]:
 
 
 def _evaluation(
-    role: str, loaded: Loaded, base: ModelFacts, gold: Values, before: Values, after: Values, groups: NDArray[np.int64], seed: int
+    role: str,
+    loaded: Loaded,
+    base: ModelFacts,
+    gold: Values,
+    before: Values,
+    after: Values,
+    groups: NDArray[np.int64],
+    seed: int,
 ) -> Evaluation:
     subsets = []
     if "subset" in loaded.dataset.column_names:
@@ -250,7 +262,11 @@ def _evaluation(
         for name in sorted(set(names)):
             chosen = names == name
             if chosen.sum() >= SMALLEST_SUBSET:
-                subsets.append(Subset(name=name, base=score(gold[chosen], before[chosen]), tuned=score(gold[chosen], after[chosen])))
+                subsets.append(
+                    Subset(
+                        name=name, base=score(gold[chosen], before[chosen]), tuned=score(gold[chosen], after[chosen])
+                    )
+                )
     return Evaluation(
         source=loaded.source,
         role=role,

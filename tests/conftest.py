@@ -39,7 +39,7 @@ def _few_threads(request: pytest.FixtureRequest) -> Iterator[None]:
         import torch
 
         torch.set_num_threads(1)
-    yield
+    return
 
 
 @pytest.fixture(scope="session")

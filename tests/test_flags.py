@@ -29,7 +29,9 @@ def test_every_field_is_a_flag_under_its_own_name() -> None:
 
 
 def test_flags_change_their_fields_and_nothing_else() -> None:
-    changed = parse(["--train-rows", "100", "--columns", "a", "b", "--score-range", "0", "5", "--skip-bad-rows", "--loss", "mnrl"])
+    changed = parse(
+        ["--train-rows", "100", "--columns", "a", "b", "--score-range", "0", "5", "--skip-bad-rows", "--loss", "mnrl"]
+    )
     assert changed == dataclasses.replace(
         BASE, train_rows=100, columns=("a", "b"), score_range=(0.0, 5.0), skip_bad_rows=True, loss="mnrl"
     )
@@ -86,11 +88,16 @@ def test_local_paths_are_cut_to_their_names_in_commands_and_records(tmp_path: Pa
     assert flags.without_paths(own)["train_data"] == "rows.csv"
 
 
-@pytest.mark.parametrize("name", ["builtin:sports/scored:test", "ORG/NAME:test", "ORG/NAME/config:train", "builtin:all-MiniLM-L6-v2"])
+@pytest.mark.parametrize(
+    "name", ["builtin:sports/scored:test", "ORG/NAME:test", "ORG/NAME/config:train", "builtin:all-MiniLM-L6-v2"]
+)
 def test_hub_ids_and_builtins_keep_their_names(name: str) -> None:
     assert flags.without_path(name) == name
 
 
 def test_offline_and_switches_come_back_as_flags() -> None:
     changed = dataclasses.replace(BASE, keep_leaks=True)
-    assert flags.command(changed, BASE, "mnrl_minilm", offline=True) == "hf-simtune tune mnrl_minilm --keep-leaks --offline"
+    assert (
+        flags.command(changed, BASE, "mnrl_minilm", offline=True)
+        == "hf-simtune tune mnrl_minilm --keep-leaks --offline"
+    )

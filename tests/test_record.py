@@ -34,7 +34,9 @@ def test_a_figure_that_is_not_a_number_is_never_written(tmp_path: Path) -> None:
         ({"training": 3}, "not a run record"),
     ],
 )
-def test_a_file_that_is_no_record_is_refused_in_a_sentence(tmp_path: Path, change: dict[str, object], told: str) -> None:
+def test_a_file_that_is_no_record_is_refused_in_a_sentence(
+    tmp_path: Path, change: dict[str, object], told: str
+) -> None:
     path = tmp_path / "record.json"
     improved().save(path)
     path.write_text(json.dumps(json.loads(path.read_text(encoding="utf-8")) | change), encoding="utf-8")

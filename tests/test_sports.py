@@ -177,7 +177,7 @@ def test_every_template_is_filled_in_every_sport_without_a_loose_end() -> None:
                         assert re.fullmatch(r'"?[A-Z0-9][^{}\[\]|]+\.', text), text
                         assert "  " not in text
                         # Without place and time no preposition or participle may be left hanging.
-                        assert not re.search(r"\b(at|on|in|of|the)[.,]|\b(suffered|came|confirmed)\.", text), text
+                        assert not re.search(r"\b(at|on|in|of|the)[.,]|\b(suffered|came)\.", text), text
                         seen += 1
     assert seen > 1000
 

@@ -54,8 +54,11 @@ def test_a_run_folder_holds_what_it_promises(finished: tuple[Path, RunRecord]) -
     names = {path.name for path in folder.iterdir()}
     assert names == {"model", "README.md", "report.html", "record.json", "scores.parquet", "trainer", "plan.json"}
     assert RunRecord.load(folder / "record.json") == record
-    assert (folder / "model" / "README.md").read_text(encoding="utf-8") == (folder / "README.md").read_text(encoding="utf-8")
-    assert not list((folder / "model").glob("*.bin")) and (folder / "model" / "model.safetensors").is_file()
+    assert (folder / "model" / "README.md").read_text(encoding="utf-8") == (folder / "README.md").read_text(
+        encoding="utf-8"
+    )
+    assert not list((folder / "model").glob("*.bin"))
+    assert (folder / "model" / "model.safetensors").is_file()
 
 
 def test_the_saved_model_loads_without_us_and_scores_what_the_record_says(finished: tuple[Path, RunRecord]) -> None:
@@ -132,7 +135,8 @@ def test_a_single_scored_file_is_split_into_train_select_and_report(model: Path,
     recipe = Recipe(name="own", model=str(model), train_data=str(file), batch_size=16, evaluations=1, precision="fp32")
     record = tune(recipe, out=tmp_path).record
     sizes = [record.training.rows] + [evaluation.base.n for evaluation in record.evaluations]
-    assert sum(sizes) == 600 and min(sizes) >= 40
+    assert sum(sizes) == 600
+    assert min(sizes) >= 40
     assert record.training.loss == "cosent"
     assert record.training.source.name == "my pairs.csv"
     assert record.training.source.part
@@ -167,8 +171,11 @@ def test_a_restored_checkpoint_that_is_not_the_scored_one_fails_the_run(
 def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(
     model: Path, tmp_path: Path, finished: tuple[Path, RunRecord]
 ) -> None:
-    code = f"import sys; sys.path.insert(0, {str(CHECKOUT / 'tests')!r}); from test_tuning import small; from pathlib import Path; " \
-        f"from hf_simtune import tune; tune(small(Path({str(model)!r})), out={str(tmp_path)!r})"
+    code = (
+        f"import sys; sys.path.insert(0, {str(CHECKOUT / 'tests')!r}); from test_tuning import small; "
+        "from pathlib import Path; from hf_simtune import tune; "
+        f"tune(small(Path({str(model)!r})), out={str(tmp_path)!r})"
+    )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stderr=subprocess.DEVNULL, env=os.environ)
     deadline = time.monotonic() + 300
     while not (found := list(tmp_path.glob("small-*/trainer/checkpoint-2/trainer_state.json"))):
@@ -192,21 +199,23 @@ def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(
         tune(small(model), resume=folder)
 
 
-def test_resuming_something_else_is_refused_with_the_difference(model: Path, tmp_path: Path, finished: tuple[Path, RunRecord]) -> None:
+def test_resuming_something_else_is_refused_with_the_difference(
+    model: Path, tmp_path: Path, finished: tuple[Path, RunRecord]
+) -> None:
     unfinished = tmp_path / "unfinished"
     unfinished.mkdir()
     (unfinished / "plan.json").write_bytes((finished[0] / "plan.json").read_bytes())
-    with pytest.raises(RequestError, match="--learning-rate was 0.001 and is now 0.002"):
+    with pytest.raises(RequestError, match=r"--learning-rate was 0\.001 and is now 0\.002"):
         tune(small(model, learning_rate=0.002), resume=unfinished)
     other = tiny_model(tmp_path / "other", seed=1)
-    os.rename(model, tmp_path / "kept")
+    model.rename(tmp_path / "kept")
     try:
-        os.rename(other, model)
+        other.rename(model)
         with pytest.raises(RequestError, match="base model's weights are not those"):
             tune(small(model), resume=unfinished)
     finally:
-        os.rename(model, other)
-        os.rename(tmp_path / "kept", model)
+        model.rename(other)
+        (tmp_path / "kept").rename(model)
     with pytest.raises(RequestError, match="no run folder"):
         tune(small(model), resume=tmp_path / "nothing")
     with pytest.raises(RequestError, match=r"no plan\.json"):
@@ -222,7 +231,8 @@ def test_a_checkpoint_cut_short_is_not_taken_up(tmp_path: Path) -> None:
         if text is not None:
             (folder / "trainer_state.json").write_text(text, encoding="utf-8")
     found = last_checkpoint(tmp_path)
-    assert found is not None and found.name == "checkpoint-10"
+    assert found is not None
+    assert found.name == "checkpoint-10"
 
 
 def test_nothing_is_started_for_a_recipe_that_is_wrong(tmp_path: Path) -> None:
@@ -244,5 +254,6 @@ def test_several_processes_are_refused_for_now(model: Path, tmp_path: Path, monk
 
 def test_gold_scores_and_similarities_on_file_are_finite(finished: tuple[Path, RunRecord]) -> None:
     for part in scores_file.read(finished[0] / "scores.parquet"):
-        assert np.isfinite(part.base).all() and np.isfinite(part.tuned).all()
+        assert np.isfinite(part.base).all()
+        assert np.isfinite(part.tuned).all()
         assert ((part.gold >= 0) & (part.gold <= 1)).all()

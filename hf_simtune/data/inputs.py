@@ -64,14 +64,16 @@ def prepare(recipe: Recipe) -> Inputs:
         select, report = (_evaluation_rows(name, recipe) for name in (select_on, report_on))
         if select.source.fingerprint == report.source.fingerprint:
             raise RequestError(
-                f"{select_on} and {report_on} hold the same rows: rows that choose the checkpoint cannot prove the gain",
+                f"{select_on} and {report_on} hold the same rows: rows that choose cannot prove the gain",
                 hint="Name other rows with --report-on",
             )
     leaks = find_leaks(train.dataset, {loaded.source.title: loaded.dataset for loaded in (select, report)})
     rows = without(train.dataset, leaks)
     if recipe.keep_leaks:
         rows = train.dataset
-        leaks = dataclasses.replace(leaks, facts=tuple(dataclasses.replace(fact, rows_dropped=0) for fact in leaks.facts))
+        leaks = dataclasses.replace(
+            leaks, facts=tuple(dataclasses.replace(fact, rows_dropped=0) for fact in leaks.facts)
+        )
     if len(leaks.drop):
         done = "kept, as asked for" if recipe.keep_leaks else "dropped"
         log.warning("%d training rows are evaluation pairs: %s", len(leaks.drop), done)

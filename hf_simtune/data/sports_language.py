@@ -111,9 +111,9 @@ def _gap(gap: str, frame: Frame, details: frozenset[str], style: float) -> str:
         return _one(frame.slots["cause"].split("="), style)
     if gap in frame.slots:
         return str(frame.slots[gap])
-    return _one(
-        {"game": words.GAMES[split], "athlete": words.ATHLETES[split], "sport": words.SPORT_NAMES}[gap][sport], style
-    )
+    named: dict[str, dict[str, tuple[str, ...]]]
+    named = {"game": words.GAMES[split], "athlete": words.ATHLETES[split], "sport": words.SPORT_NAMES}
+    return _one(named[gap][sport], style)
 
 
 def _one(options: Sequence[str], style: float) -> str:

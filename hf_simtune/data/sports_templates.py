@@ -122,7 +122,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
         """,
         "test": """
             {On}{athlete} {p} bade farewell to {a}{at} to spend the next {n} years at {b}.
-            {b} landed {athlete} {p} for {n} years in a switch from {a} that was confirmed{at}{on}.
+            {b} landed {athlete} {p} for {n} years in a switch from {a} that both clubs confirmed{at}{on}.
             No longer {a:a} player: {athlete} {p} committed to {b} for {n} years{at}{on}.
             {a} parted with {athlete} {p}, whose new employers, {b}, promised{at}{on} {n} years of work.
             {a:n}-year agreement reached{at} brings {athlete} {p} to {b} and ends the link with {a}, sources said{on}.

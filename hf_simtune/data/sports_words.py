@@ -134,7 +134,7 @@ PLANS = {
     "test": "journalist|lawyer|photographer|florist|firefighter|potter",
 }
 
-SPORT_NAMES = {
+SPORT_NAMES: dict[str, tuple[str, ...]] = {
     "football": ("football", "soccer"),
     "basketball": ("basketball",),
     "tennis": ("tennis",),
@@ -145,7 +145,7 @@ SPORT_NAMES = {
     "swimming": ("swimming",),
     "rugby": ("rugby",),
 }
-ATHLETES = {
+ATHLETES: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
         "football": ("footballer", "soccer player"),
         "basketball": ("basketball player", "basketball professional"),
@@ -180,7 +180,7 @@ ATHLETES = {
         "rugby": ("rugby ace", "leading rugby player"),
     },
 }
-GAMES = {
+GAMES: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
         "football": ("football match", "soccer game"),
         "basketball": ("basketball game", "basketball match"),
@@ -216,7 +216,7 @@ GAMES = {
     },
 }
 # What a player did n times, or, in basketball, the points scored.
-FEATS = {
+FEATS: dict[str, dict[str, tuple[str, ...]]] = {
     "train": {
         "football": ("scored {n} goals", "found the net {n} times"),
         "basketball": ("scored {n} points", "poured in {n} points"),

@@ -48,7 +48,7 @@ def score(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> Score:
         return Score(n=len(gold), spearman=None, pearson=None, undefined=str(error))
 
 
-class SimilarityEvaluator(BaseEvaluator):  # type: ignore[misc]
+class SimilarityEvaluator(BaseEvaluator):
     """Spearman correlation with gold scores, for ``SentenceTransformerTrainer(evaluator=...)``.
 
     Args:
@@ -59,7 +59,7 @@ class SimilarityEvaluator(BaseEvaluator):  # type: ignore[misc]
     """
 
     def __init__(self, rows: Dataset, name: str = "select", *, batch_size: int = 64, log_file: Path | None = None):
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.rows = rows
         self.gold = np.asarray(rows["score"], dtype=np.float64)
         self.name = name
@@ -72,7 +72,7 @@ class SimilarityEvaluator(BaseEvaluator):  # type: ignore[misc]
         """What ``metric_for_best_model`` must be; a mistyped key raises or is silently ignored (#2749)."""
         return f"eval_{self.primary_metric}"
 
-    def __call__(
+    def __call__(  # type: ignore[override]
         self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Score the model; NaN where the correlation is undefined, which never counts as a best."""

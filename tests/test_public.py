@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import ast
+import importlib
+import pkgutil
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT
+
+import hf_simtune
+
+PACKAGE = CHECKOUT / "hf_simtune"
+# What may import what: only rooms below. The order is the house's.
+FLOORS = [
+    {"errors", "version", "report_text"},
+    {"weights", "recipe", "evaluation.correlation", "evaluation.groups", "evaluation.bootstrap", "evaluation.metric"},
+    {"evaluation.compare", "plots", "card_text", "flags"},
+    {"record"},
+    {"evaluation.sts", "scores_file", "run_folder", "card_metadata", "machine", "precision", "losses", "progress"},
+    {"card", "report", "models", "data"},
+    {"train"},
+    {"scoring", "tuning"},
+    {"terminal"},
+    {"cli"},
+    {"__main__", "__init__"},
+]
+
+
+def test_the_public_names_are_exactly_those_exported() -> None:
+    assert sorted(hf_simtune.__all__) == hf_simtune.__all__ == dir(hf_simtune)
+    for name in hf_simtune.__all__:
+        assert getattr(hf_simtune, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        hf_simtune.nothing  # noqa: B018
+
+
+def test_every_module_says_what_it_exports_and_has_it() -> None:
+    names = [module.name for module in pkgutil.walk_packages([str(PACKAGE)], "hf_simtune.")]
+    assert len(names) > 25
+    for name in names:
+        if name.endswith("__main__") or name == "hf_simtune.evaluation.spearman" or ".recipes" in name:
+            continue
+        module = importlib.import_module(name)
+        if module.__file__ and Path(module.__file__).name == "__init__.py":
+            continue
+        for public in getattr(module, "__all__", []):
+            assert hasattr(module, public), f"{name} has no {public}"
+        assert getattr(module, "__all__", None) is not None or name == "hf_simtune.version", f"{name} has no __all__"
+
+
+def floor(module: str) -> int:
+    room = "data" if module == "data" or module.startswith("data.") else module
+    return next(index for index, rooms in enumerate(FLOORS) if room in rooms)
+
+
+def test_imports_go_down_only() -> None:
+    seen = 0
+    for path in PACKAGE.rglob("*.py"):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        if "spearman" in parts[:-1] or parts[0] == "recipes":
+            continue
+        here = ".".join(parts if parts[-1] != "__init__" or len(parts) == 1 else parts[:-1])
+        if here in ("evaluation", "data"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if not (isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("hf_simtune")):
+                continue
+            place = node.module.removeprefix("hf_simtune").removeprefix(".")
+            targets = (
+                [place]
+                if place not in ("", "data", "evaluation")
+                else [f"{place}.{alias.name}".strip(".") for alias in node.names]
+            )
+            for target in targets:
+                if target in hf_simtune.__all__ or floor(target) == floor("data") == floor(here):
+                    continue
+                seen += 1
+                assert floor(target) < floor(here), f"{here} imports {target}, which is not below it"
+    assert seen > 60
+
+
+def test_no_file_outgrows_its_room() -> None:
+    for path in [*PACKAGE.rglob("*.py"), *(CHECKOUT / "recipes").rglob("*.py")]:
+        lines = len(path.read_text(encoding="utf-8").splitlines())
+        assert lines <= 350, f"{path.name} has {lines} lines"
