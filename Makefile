@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types check fast clean cards reference
+.PHONY: demo test lint types check fast clean cards
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -32,3 +32,7 @@ types: $(VENV)/ready
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The cards of the reference runs and the README's table, from the records in model_cards/.
+cards: $(VENV)/ready
+	$(BIN)/python -m hf_simtune.reference .

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from tqdm.auto import tqdm
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 __all__ = ["ProgressBar"]
+
+log = logging.getLogger("hf_simtune")
 
 
 class ProgressBar(TrainerCallback):
@@ -43,7 +46,12 @@ class ProgressBar(TrainerCallback):
             self.shown["loss"] = f"{float(logs['loss']):.4f}"
         if logs and self.metric in logs:
             self.shown["select"] = f"{100 * float(logs[self.metric]):.2f}"
+            if self.bar.disable:  # no terminal: a line now and then says that the run is alive
+                log.info("step %d of %d: %s", state.global_step, state.max_steps, self._words())
         self.bar.set_postfix(self.shown, refresh=False)
+
+    def _words(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.shown.items())
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -20,7 +20,7 @@ FLOORS = [
     {"evaluation.sts", "scores_file", "run_folder", "card_metadata", "machine", "precision", "losses", "progress"},
     {"card", "report", "models", "data"},
     {"train"},
-    {"scoring", "tuning"},
+    {"scoring", "tuning", "reference"},
     {"terminal"},
     {"cli"},
     {"__main__", "__init__"},

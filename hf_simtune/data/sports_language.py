@@ -136,8 +136,9 @@ def _result(gap: str, sport: str, split: str, result: tuple[int, ...], style: fl
         return f"{result[0]}-{result[1]}"
     if style < 0.5:
         return f"{shown[0]}-{shown[1]}"
-    unit = {"train": f" {_UNITS[sport]} to ", "validation": " to ", "test": "-"}[split]
-    return f"by {shown[0]}{unit}{shown[1]}" if split == "train" else f"{shown[0]}{unit}{shown[1]}"
+    between = f" {_UNITS[sport]} to " if split == "train" else " to "
+    before = {"train": "by ", "validation": "", "test": "by a score of "}[split]
+    return before + shown[0] + between + shown[1]
 
 
 def _article(text: str) -> str:

@@ -62,7 +62,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
         "validation": """
             {On}{p} was the star for {a}{at} and {did} in the {game} against {b}.
             The defence of {b} suffered{at}, as {p} {did} for {a} in the {game}{on}.
-            {a} fielded {p}, and the newcomer {did} in the {game} against {b}{at}{on}.
+            {a} fielded {p}, and the player {did} in the {game} against {b}{at}{on}.
             {At}facing {b} in the {game}, {p} of {a} {did}{on}.
             {p} was the star for {a} in the {game} against {b}{at}{on}.
         """,
@@ -71,7 +71,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
             {On}the crowd{at} rose to {p}, who {did} at the expense of {b} in the {game} for {a}.
             {b} suffered at the hands of {p}, who {did} to help {a} in the {game}{at}{on}.
             Much of the talk{on} after the {game}{at} was of {p}: against {b}, the {a} player {did}.
-            {At}{a} relied on {p} in the {game} against {b}, and the veteran {did}{on}.
+            {At}{a} relied on {p} in the {game} against {b}, and the player {did}{on}.
             In the {game}{at}, {p} {did} in the colours of {a}{on}.
         """,
     },
@@ -87,7 +87,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
             The {athlete} {p} suffered {a:part} injury in training{at}{on}.
         """,
         "validation": """
-            {athlete} {p} is [sidelined|unavailable] for {n} weeks because of {a:part} sore from practice{at}{on}.
+            {athlete} {p} is [sidelined|unavailable] for {n} weeks because of a sore {part} after practice{at}{on}.
             {On}a scan after practice{at} showed {part} damage that keeps {p}, the {athlete}, idle for {n} weeks.
             There will be no {sport} for {p} for {n} weeks: the {part} gave way during practice{at}{on}.
             Treatment on the {part} will cost {athlete} {p} {n} weeks after practice{at}{on}.
@@ -184,7 +184,7 @@ TEMPLATES: dict[str, dict[str, str]] = {
             {a} and {b} must wait: their {game}{at} could not start owing to {cause}{on}.
             No {game} for {a} and {b}{at}{on}, as {cause} left no choice but to postpone.
             "We will play another day," said {a} after the {game} with {b}{at} fell victim to {cause}{on}.
-            The referee called off the {game} of {a} against {b}{at}{on} after inspecting the effects of {cause}.
+            The referee called off the {game} of {a} against {b}{at}{on}, blaming {cause}.
             The {game} between {a} and {b}{at} was postponed{on}.
         """,
         "validation": """

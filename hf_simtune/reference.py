@@ -1,0 +1,93 @@
+"""Cards of the reference runs, and the README's table, from the records in model_cards/. ``make cards`` runs it.
+
+A reference run is a folder ``model_cards/NAME/SEED/`` with a ``record.json`` and its ``scores.parquet``; the cards are
+rendered from the records, so that neither can drift from the other.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from hf_simtune import card, scores_file
+from hf_simtune.errors import RunError
+from hf_simtune.evaluation.bootstrap import resampled_differences
+from hf_simtune.record import Evaluation, RunRecord
+
+__all__ = ["records", "table", "write"]
+
+BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
+
+
+def records(folder: Path) -> dict[str, list[tuple[Path, RunRecord]]]:
+    """The records of each reference run, by name, in the order of their seeds as the folders are named."""
+    found: dict[str, list[tuple[Path, RunRecord]]] = {}
+    for path in sorted(folder.glob("*/*/record.json")):
+        found.setdefault(path.parent.parent.name, []).append((path.parent, RunRecord.load(path)))
+    return found
+
+
+def table(folder: Path) -> str:
+    """The README's table: per recipe and data set the base, the tuned mean and range over seeds, and the interval."""
+    lines = [
+        "| recipe | data | rows | base | tuned, mean (range) | change | 95 % interval | runs | verdict |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    for name, runs in records(folder).items():
+        for index, first in enumerate(runs[0][1].evaluations):
+            lines.append(_line(name, index, first, runs))
+    return "\n".join(lines)
+
+
+def _line(name: str, index: int, first: Evaluation, runs: list[tuple[Path, RunRecord]]) -> str:
+    tuned = [record.evaluations[index].tuned.spearman for _, record in runs]
+    if first.base.spearman is None or any(value is None for value in tuned):
+        raise RunError(f"{name}: a reference run has an undefined score on {first.source.title}")
+    scores = [100 * value for value in tuned if value is not None]
+    base = 100 * first.base.spearman
+    mean = sum(scores) / len(scores)
+    spread = f" ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else ""
+    if first.role == "report":
+        low, high = interval([path for path, _ in runs], first.role)
+        shown = f"{100 * low:+.2f} to {100 * high:+.2f}"
+        verdict = "improved" if low > 0 else "regressed" if high < 0 else "no evidence"
+    else:
+        shown, verdict = "", "chose the checkpoint"
+    return (
+        f"| {name} | {first.source.title} | {first.base.n:,} | {base:.2f} | {mean:.2f}{spread} | {mean - base:+.2f} "
+        f"| {shown} | {len(runs)} | {verdict} |"
+    )
+
+
+def interval(folders: list[Path], role: str, resamples: int = 10_000) -> tuple[float, float]:
+    """95 % interval of the mean difference over runs: each resample of the rows is the same for every run."""
+    means = np.zeros(resamples)
+    for folder in folders:
+        part = next(part for part in scores_file.read(folder / "scores.parquet") if part.role == role)
+        groups = np.unique(part.group, return_inverse=True)[1].astype(np.int64)
+        means += resampled_differences(part.gold, part.base, part.tuned, groups, resamples, 0) / len(folders)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def write(checkout: Path) -> list[Path]:
+    """Render every reference card and the README's table again. Returns the files that changed."""
+    folder, readme = checkout / "model_cards", checkout / "README.md"
+    wanted = {path / "README.md": card.render(record) for runs in records(folder).values() for path, record in runs}
+    text = readme.read_text(encoding="utf-8")
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    wanted[readme] = f"{before}{BEGIN}\n{table(folder)}\n{END}{after}"
+    changed = []
+    for path, content in wanted.items():
+        if not path.is_file() or path.read_text(encoding="utf-8") != content:
+            path.write_text(content, encoding="utf-8")
+            changed.append(path)
+    return changed
+
+
+if __name__ == "__main__":
+    for changed_file in write(Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()):
+        sys.stdout.write(f"{changed_file.name} in {changed_file.parent.name} written\n")

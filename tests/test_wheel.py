@@ -1,0 +1,72 @@
+"""The built wheel in an environment of its own, away from the checkout."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import CHECKOUT
+from tiny import tiny_model
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    # The build's requirements are installed already: an isolated build would fetch them again.
+    words = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(CHECKOUT)]
+    done = subprocess.run(words, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (path,) = folder.glob("*.whl")
+    return path
+
+
+@pytest.mark.slow
+def test_the_wheel_ships_code_recipes_templates_and_the_metric_and_nothing_else(wheel: Path) -> None:
+    names = set(zipfile.ZipFile(wheel).namelist())
+    for wanted in (
+        "hf_simtune/recipes/mnrl_minilm.py",
+        "hf_simtune/templates/card.md.jinja",
+        "hf_simtune/templates/report.html.jinja",
+        "hf_simtune/templates/report.css",
+        "hf_simtune/evaluation/spearman/spearman.py",
+        "hf_simtune/py.typed",
+    ):
+        assert wanted in names
+    assert all(name.startswith(("hf_simtune/", "hf_simtune-")) for name in names)
+    assert not any("test" in name or name.endswith(".pyc") for name in names)
+
+
+@pytest.mark.slow
+def test_the_installed_wheel_lists_recipes_and_tunes_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
+    home = tmp_path / "environment"
+    venv.create(home, with_pip=False)
+    site = next((home / "lib").glob("python*/site-packages"))
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    # Its dependencies come from the environment of the tests; the package itself from the wheel alone.
+    needed = [path for path in sys.path if path.endswith("site-packages")]
+    (site / "dependencies.pth").write_text("\n".join(needed) + "\n", encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    python = home / "bin" / "python"
+
+    def run(*words: str) -> str:
+        done = subprocess.run(
+            [str(python), "-I", *words], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=400
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return done.stdout
+
+    place = run("-c", "import hf_simtune; print(hf_simtune.__file__)").strip()
+    assert place == str(site / "hf_simtune" / "__init__.py")
+    assert "mnrl_minilm" in run("-m", "hf_simtune", "recipes")
+    model = tiny_model(tmp_path / "tiny")
+    words = ["--offline", "--model", str(model), "--train-rows", "64", "--batch-size", "16", "--evaluations", "1"]
+    out = run("-m", "hf_simtune", "tune", "mnrl_minilm", *words)
+    assert "builtin:sports/scored:test" in out
+    (record,) = tmp_path.glob("runs/*/record.json")
+    assert (record.parent / "report.html").is_file() and (record.parent / "model" / "README.md").is_file()
