@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,33 @@ def similarities(
     """
     first, second = list(rows["sentence1"]), list(rows["sentence2"])
     distinct = {sentence: index for index, sentence in enumerate(dict.fromkeys(first + second))}
-    vectors = model.encode(
-        list(distinct), batch_size=batch_size, convert_to_tensor=True, show_progress_bar=progress
-    ).float()
+    with _full_precision(model):
+        vectors = model.encode(
+            list(distinct), batch_size=batch_size, convert_to_tensor=True, show_progress_bar=progress
+        ).float()
     left = vectors[[distinct[sentence] for sentence in first]]
     right = vectors[[distinct[sentence] for sentence in second]]
     values: NDArray[np.float64] = model.similarity_pairwise(left, right).double().cpu().numpy()
     return values
+
+
+@contextmanager
+def _full_precision(model: SentenceTransformer) -> Iterator[None]:
+    """Undo accelerate's autocast for a while.
+
+    In a bf16 run it wraps ``model.forward`` of the very model that is scored, and a score during training would
+    differ from the same weights' score after it.
+    """
+    wrapped = model.__dict__.get("forward")
+    original = model.__dict__.get("_original_forward")
+    if wrapped is None or original is None:
+        yield
+        return
+    model.forward = original
+    try:
+        yield
+    finally:
+        model.forward = wrapped
 
 
 def score(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> Score:
