@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from hf_simtune import flags, recipe
+from hf_simtune import catalogue, flags, recipe
 from hf_simtune.errors import RequestError, SimtuneError
 from hf_simtune.recipe import Recipe
 from hf_simtune.version import __version__
@@ -187,7 +187,7 @@ def _tune_target(arguments: argparse.Namespace) -> int:
         name = Path(target.partition(":")[0] if not target.startswith("builtin:") else target[8:].split("/")[0]).name
         own = Recipe(name=name.split(".")[0] or "tune", train_data=target)
     else:
-        own = recipe.find(target)
+        own = catalogue.find(target)
     return _tune(arguments, own, target)
 
 
@@ -229,7 +229,7 @@ def _calm_libraries(*, quiet: bool) -> None:
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    if quiet:
+    if quiet or not sys.stderr.isatty():
         datasets.disable_progress_bars()
 
 
@@ -282,7 +282,7 @@ def _compare(arguments: argparse.Namespace) -> int:
 def _recipes(arguments: argparse.Namespace) -> int:
     from hf_simtune import terminal
 
-    found = recipe.all_recipes()
+    found = catalogue.all_recipes()
     if arguments.json:
         terminal.plain(json.dumps({name: dataclasses.asdict(value) for name, value in found.items()}, indent=2))
     else:

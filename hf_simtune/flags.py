@@ -9,6 +9,8 @@ import shlex
 from pathlib import Path
 from typing import Any, get_args
 
+from hf_simtune.data import spec
+from hf_simtune.errors import RequestError
 from hf_simtune.recipe import Recipe, fields
 
 __all__ = ["add", "apply", "command", "unknown", "without_paths"]
@@ -104,23 +106,31 @@ def unknown(words: list[str], parser: argparse.ArgumentParser) -> list[str]:
 def without_paths(recipe: Recipe) -> dict[str, Any]:
     """The recipe as a plain dictionary in which local files and folders go by their names alone."""
     value = dataclasses.asdict(recipe)
-    for name in ("model", "train_data", "select_on", "report_on"):
+    value["model"] = folder_name(value["model"])
+    for name in ("train_data", "select_on", "report_on"):
         if isinstance(value[name], str):
             value[name] = without_path(value[name])
     return value
 
 
-def without_path(name: str) -> str:
-    """A local file or folder by its name alone, a folder ``ORG/NAME`` by both; anything else as it is."""
-    place, colon, split = name.rpartition(":")
-    if not colon or "/" in split or place == "builtin":
-        place, colon, split = name, "", ""
-    path = Path(place).expanduser()
-    if place.startswith("builtin:") or not (path.exists() or place.startswith((".", "/", "~"))):
+def folder_name(name: str) -> str:
+    """A model's folder by its last name, ``RUN/model`` by two; a Hub id or a builtin as it is."""
+    path = Path(name).expanduser()
+    if not path.is_dir():
         return name
-    parts = path.resolve().parts
-    kept = "/".join(parts[-2:]) if path.is_dir() and len(parts) > 2 else path.name
-    return kept + colon + split
+    path = path.resolve()
+    return path.name if path.name != "model" else f"{path.parent.name}/model"
+
+
+def without_path(name: str) -> str:
+    """Data in a local file or folder by what a record may call them; anything else as it is."""
+    try:
+        found = spec.parse(name)
+    except RequestError:
+        return Path(name).name if name.startswith((".", "/", "~")) else name
+    if found.kind not in ("file", "folder"):
+        return name
+    return found.name + (f"/{found.config}" if found.config else "") + (f":{found.split}" if found.split else "")
 
 
 def command(recipe: Recipe, origin: Recipe | None = None, target: str | None = None, *, offline: bool = False) -> str:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
 
 from hf_simtune.errors import HubError, RequestError
+from hf_simtune.flags import folder_name
 from hf_simtune.recipe import BUILTIN_MINILM
 from hf_simtune.record import ModelFacts
 from hf_simtune.weights import weights_sha256
@@ -52,7 +53,7 @@ def load(
         place, hub_id = packaged_minilm(), MINILM_HUB_ID
     elif Path(name).expanduser().is_dir():
         place, hub_id = Path(name).expanduser().resolve(), None
-        shown = place.name if place.name != "model" else f"{place.parent.name}/model"
+        shown = folder_name(name)
         if not any((place / file).is_file() for file in ("modules.json", "config.json")):
             raise RequestError(
                 f"the folder {name} holds no model: neither modules.json nor config.json",

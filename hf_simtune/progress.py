@@ -26,7 +26,11 @@ class ProgressBar(TrainerCallback):
     ) -> None:
         """Open the bar, at the step from which a resumed run goes on."""
         self.bar = tqdm(
-            total=state.max_steps, initial=state.global_step, desc="train", unit="step", disable=None, leave=True
+            total=state.max_steps,
+            initial=state.global_step,
+            desc="train",
+            unit="step",
+            disable=None if log.isEnabledFor(logging.INFO) else True,
         )
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib.util
 import math
-import sys
 import types
 from collections.abc import Callable, Iterator
-from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hf_simtune.errors import RequestError
 
-__all__ = ["LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "all_recipes", "find"]
+__all__ = ["LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "fields", "is_hub_name"]
 
 SHAPES = ("pairs", "scored", "triplets", "sentences")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -266,68 +263,6 @@ def _shown(value: Any) -> str:
 def _closest(value: Any, allowed: str) -> str:
     near = difflib.get_close_matches(str(value), allowed.removeprefix("one of ").split(", "), n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
-
-
-def recipe_folder() -> Path:
-    """Where the shipped recipes lie: inside an installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
-    installed = package / "recipes"
-    return installed if installed.is_dir() else package.parent / "recipes"
-
-
-def all_recipes() -> dict[str, Recipe]:
-    """The shipped recipes and those that installed packages register under ``hf_simtune.recipes``, by name."""
-    found = {path.stem: load(path) for path in sorted(recipe_folder().rglob("*.py")) if not path.name.startswith("_")}
-    for entry in entry_points(group="hf_simtune.recipes"):
-        value = entry.load()
-        if not isinstance(value, Recipe):
-            raise RequestError(
-                f"the installed recipe {entry.name!r} ({entry.value}) is a {type(value).__name__}, not a Recipe"
-            )
-        found.setdefault(entry.name, value)
-    return found
-
-
-def find(name: str) -> Recipe:
-    """The recipe called ``name``, or the ``RECIPE`` of the Python file at that path (which is code, and is run).
-
-    Raises:
-        RequestError: no such recipe; the message names the closest.
-    """
-    if name.endswith(".py"):
-        return load(Path(name))
-    recipes = all_recipes()
-    if name in recipes:
-        return recipes[name]
-    near = difflib.get_close_matches(name, recipes, n=1)
-    guess = f"; did you mean {near[0]!r}?" if near else ""
-    raise RequestError(f"unknown recipe {name!r}{guess}", hint="See: hf-simtune recipes")
-
-
-def load(path: Path) -> Recipe:
-    """The ``RECIPE`` of a Python file.
-
-    Raises:
-        RequestError: no such file, a file that does not import, or one without a ``RECIPE``.
-    """
-    if not path.is_file():
-        raise RequestError(f"no recipe file at {path}", hint="See: hf-simtune recipes")
-    name = f"hf_simtune_recipe_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise RequestError(f"{path} is not a Python file")
-    module = importlib.util.module_from_spec(spec)
-    keep, sys.dont_write_bytecode = sys.dont_write_bytecode, True
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise RequestError(f"the recipe file {path} does not run: {type(error).__name__}: {error}") from error
-    finally:
-        sys.dont_write_bytecode = keep
-    value = getattr(module, "RECIPE", None)
-    if not isinstance(value, Recipe):
-        raise RequestError(f"{path} has no RECIPE = Recipe(...)", hint="See recipes/mnrl_minilm.py for the form")
-    return value
 
 
 def fields() -> Iterator[tuple[str, Any, Any, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -140,7 +141,8 @@ def _run(
     scored = {"report": inputs.report, "select": inputs.select}
     with clock.phase("score base"):
         log.info("scoring the untouched base on %d + %d rows", len(inputs.select.dataset), len(inputs.report.dataset))
-        before = {role: similarities(model, loaded.dataset) for role, loaded in scored.items()}
+        shown = sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
+        before = {role: similarities(model, loaded.dataset, progress=shown) for role, loaded in scored.items()}
     gold = {role: np.asarray(loaded.dataset["score"], dtype=np.float64) for role, loaded in scored.items()}
     base_score = score(gold["select"], before["select"]).spearman
     evaluator = SimilarityEvaluator(inputs.select.dataset, log_file=folder.trainer / train.SCORED)
@@ -157,24 +159,10 @@ def _run(
         key=lambda point: (point.spearman, -point.step),
         default=history[0],
     )
-    if best.step == 0:
-        log.warning("no checkpoint scored better than the base on the selection rows: model/ holds the base unchanged")
-        model, _ = models.load(recipe.model, recipe.model_revision, max_length=recipe.max_length)
-        wanted = plan.base_weights
-    else:
-        wanted = train.scored_weights(folder.trainer, best.step)
-    if weights_sha256(model) != wanted:
-        raise RunError(
-            f"the weights restored for step {best.step} are not those that were scored there",
-            hint=f"Look at {folder.trainer}",
-        )
     with clock.phase("save"):
-        models.save(model, folder.model)
-        reloaded = SentenceTransformer(str(folder.model), device=str(model.device))
-        if weights_sha256(reloaded) != wanted:
-            raise RunError(f"the model saved in {folder.model} does not load with the weights that were scored")
+        reloaded = _saved(plan, folder, model, best.step)
     with clock.phase("score tuned"):
-        after = {role: similarities(reloaded, loaded.dataset) for role, loaded in scored.items()}
+        after = {role: similarities(reloaded, loaded.dataset, progress=shown) for role, loaded in scored.items()}
     with clock.phase("compare"):
         evaluations, parts = [], []
         for role, loaded in scored.items():
@@ -222,6 +210,30 @@ def _run(
     return Run(folder.path, record)
 
 
+def _saved(plan: Plan, folder: RunFolder, model: SentenceTransformer, step: int) -> SentenceTransformer:
+    """Save the model of the best step (0: the untouched base) and load it back, proving its weights both times.
+
+    The Trainer logs a failed restore and goes on, and a model can be saved such that it loads with other weights.
+    """
+    wanted = plan.base_weights
+    if step == 0:
+        log.warning("no checkpoint scored better than the base on the selection rows: model/ holds the base unchanged")
+        recipe = plan.recipe
+        model, _ = models.load(recipe.model, recipe.model_revision, max_length=recipe.max_length)
+    else:
+        wanted = train.scored_weights(folder.trainer, step)
+    if weights_sha256(model) != wanted:
+        raise RunError(
+            f"the weights restored for step {step} are not those that were scored there",
+            hint=f"Look at {folder.trainer}",
+        )
+    models.save(model, folder.model)
+    reloaded = SentenceTransformer(str(folder.model), device=str(model.device))
+    if weights_sha256(reloaded) != wanted:
+        raise RunError(f"the model saved in {folder.model} does not load with the weights that were scored")
+    return reloaded
+
+
 def _write(folder: RunFolder, record: RunRecord, parts: list[RowScores], scored: dict[str, Loaded]) -> None:
     """Scores, card and report first, the record last: a folder with a record is a finished run."""
     scores_file.write(folder.scores, parts)
@@ -257,7 +269,7 @@ def _evaluation(
     seed: int,
 ) -> Evaluation:
     subsets = []
-    if "subset" in loaded.dataset.column_names:
+    if role == "report" and "subset" in loaded.dataset.column_names:
         names = np.asarray([str(name) for name in loaded.dataset["subset"]])
         for name in sorted(set(names)):
             chosen = names == name

@@ -80,7 +80,7 @@ def test_the_printed_command_gives_the_same_recipe_back(changes: dict[str, objec
 def test_local_paths_are_cut_to_their_names_in_commands_and_records(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.touch()
-    folder = tmp_path / "org" / "data"
+    folder = tmp_path / "datasets" / "org" / "data"
     folder.mkdir(parents=True)
     own = Recipe(name="x", train_data=str(file), select_on=f"{folder}:validation", report_on=f"{folder}:test")
     assert str(tmp_path) not in flags.command(own)

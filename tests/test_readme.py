@@ -6,7 +6,6 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,11 +44,11 @@ def test_the_readme_has_commands_and_each_is_of_a_known_kind() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
+def folder(tmp_path: Path) -> Path:
     """A folder as the README imagines it: with recipes, and with a file of one's own."""
     (tmp_path / "recipes").symlink_to(CHECKOUT / "recipes")
     export.sports(str(tmp_path / "my_pairs.csv"), shape="scored", split="train", rows=400)
-    yield tmp_path
+    return tmp_path
 
 
 @pytest.mark.slow

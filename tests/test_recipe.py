@@ -10,7 +10,7 @@ from conftest import CHECKOUT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_simtune import recipe
+from hf_simtune import catalogue
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import LOSS_SHAPES, Recipe
 
@@ -71,7 +71,7 @@ def test_no_value_of_any_field_makes_the_check_itself_fail(field: str, value: ob
 
 
 def test_offline_replaces_what_is_on_the_hub_and_keeps_files() -> None:
-    shipped = recipe.find("mnrl_minilm").offline()
+    shipped = catalogue.find("mnrl_minilm").offline()
     assert shipped.model == "builtin:all-MiniLM-L6-v2"
     assert shipped.train_data == "builtin:sports/pairs:train"
     assert (shipped.select_on, shipped.report_on) == ("builtin:sports/scored:validation", "builtin:sports/scored:test")
@@ -85,7 +85,7 @@ def test_offline_replaces_what_is_on_the_hub_and_keeps_files() -> None:
 
 def test_the_shipped_recipes_are_found_recursively_and_each_is_in_order() -> None:
     files = [path for path in (CHECKOUT / "recipes").rglob("*.py") if not path.name.startswith("_")]
-    found = recipe.all_recipes()
+    found = catalogue.all_recipes()
     assert len(files) == 1, "count the recipes here when one is added"
     assert set(found) >= {path.stem for path in files}
     for name, value in found.items():
@@ -103,7 +103,7 @@ def test_recipe_files_are_short_and_end_in_the_two_lines() -> None:
 
 def test_an_unknown_recipe_names_the_closest() -> None:
     with pytest.raises(RequestError, match="unknown recipe 'mnrl_minlm'; did you mean 'mnrl_minilm'"):
-        recipe.find("mnrl_minlm")
+        catalogue.find("mnrl_minlm")
 
 
 def test_recipe_files_that_cannot_be_used_are_refused_in_a_sentence(tmp_path: Path) -> None:
@@ -122,11 +122,11 @@ def test_recipe_files_that_cannot_be_used_are_refused_in_a_sentence(tmp_path: Pa
         if text is not None:
             path.write_text(text, encoding="utf-8")
         with pytest.raises(RequestError, match=told):
-            recipe.find(str(path))
+            catalogue.find(str(path))
 
 
 def test_a_recipe_is_the_same_value_named_or_loaded_from_its_file() -> None:
-    assert recipe.find("mnrl_minilm") == recipe.find(str(CHECKOUT / "recipes" / "mnrl_minilm.py"))
+    assert catalogue.find("mnrl_minilm") == catalogue.find(str(CHECKOUT / "recipes" / "mnrl_minilm.py"))
 
 
 def test_every_loss_of_the_table_can_be_built() -> None:
@@ -137,7 +137,7 @@ def test_every_loss_of_the_table_can_be_built() -> None:
 
 def test_importing_the_package_and_a_recipe_loads_no_heavy_library() -> None:
     code = (
-        "import sys, hf_simtune, hf_simtune.cli; from hf_simtune import recipe; recipe.all_recipes();"
+        "import sys, hf_simtune, hf_simtune.cli; from hf_simtune import catalogue; catalogue.all_recipes();"
         "heavy = ('torch', 'transformers', 'datasets', 'evaluate', 'sentence_transformers', 'rich', 'numpy');"
         "print([name for name in heavy if name in sys.modules])"
     )

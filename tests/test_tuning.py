@@ -121,6 +121,8 @@ def test_neither_record_nor_card_holds_a_path_or_a_rows_text(finished: tuple[Pat
         assert str(folder.parent) not in content
         assert str(Path.home()) + "/" not in content
         assert not any(text in content for text in texts)
+    for path in (folder / "model").rglob("*.json"):
+        assert "/tiny" not in path.read_text(encoding="utf-8"), f"{path.name} names the base's folder"
 
 
 def test_examples_are_published_only_when_asked_for(model: Path, tmp_path: Path) -> None:
