@@ -1,6 +1,8 @@
 # /// script
 # requires-python = ">=3.11"
 # dependencies = ["hf-simtune[offline]"]
+# [tool.uv]
+# constraint-dependencies = ["torch==2.13.0"]
 # [tool.uv.sources]
 # hf-simtune = { path = "..", editable = true }
 # ///

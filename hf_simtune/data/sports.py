@@ -13,6 +13,11 @@ follows the annotation guide of the Semantic Textual Similarity tasks (Agirre et
 
 All people, clubs, towns and venues are invented. Training, validation and test share no name, venue, time or template,
 hence no frame. Word overlap misleads on purpose: a 5 is told in other words, and a 2 often swaps two names and no more.
+
+How hard it is, as Spearman x100 on ``scored:test`` (1,000 rows, seed 0): four ways to count words 25 to 29; the
+untouched all-MiniLM-L6-v2 68.2; the same after one epoch of MultipleNegativesRankingLoss on ``pairs:train`` (4,000
+rows, batch 64, learning rate 2e-5, bf16, one training seed) 81.0. ``tests/test_sports_difficulty.py`` checks that the
+first two stay within bounds.
 """
 
 from __future__ import annotations
