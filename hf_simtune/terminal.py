@@ -24,8 +24,9 @@ COLOURS = {"improved": "bold green", "regressed": "bold red", "no evidence": "bo
 
 
 def _console() -> Console:
-    """Colours only on a terminal; wide enough elsewhere that nothing is folded."""
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 140)
+    """Colours only on a terminal; wide enough elsewhere that nothing is folded. Names are never read as markup."""
+    width = None if sys.stdout.isatty() else 140
+    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=width)
 
 
 def plain(text: str) -> None:
@@ -40,7 +41,7 @@ def note(text: str) -> None:
 
 def error(text: str) -> None:
     """What went wrong, on standard error."""
-    console = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+    console = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
     console.print(Text.assemble(("error: ", "bold red"), text))
 
 

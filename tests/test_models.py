@@ -127,10 +127,9 @@ def test_a_model_of_the_hub_loads_is_missing_or_out_of_reach(tmp_path: Path) -> 
     start = time.monotonic()
     cached, away = run(["org/tiny", "org/other"], environment | {"HF_HUB_OFFLINE": "1"})
     assert "hub_id='org/tiny'" in cached
-    assert away.startswith("HubError 1 the model org/other could not be fetched")
-    for way in ("--offline", "--model FOLDER", "HF_HOME"):
+    assert away.startswith("HubError 1 could not reach the Hub") and "'org/other'" in away
+    for way in ("--offline", "a local file or folder", "HF_HOME"):
         assert way in away
     (gone,) = run(["org/other"], environment)  # the server has stopped
-    assert gone.startswith("HubError 1")
-    assert "could not be fetched" in gone
-    assert time.monotonic() - start < 120
+    assert gone.startswith("HubError 1 could not reach the Hub")
+    assert time.monotonic() - start < 60, "the libraries' own retries take over a minute"

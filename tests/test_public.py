@@ -16,6 +16,7 @@ FLOORS = [
     {"errors", "version", "report_text"},
     {
         "weights",
+        "hub",
         "recipe",
         "data.spec",
         "evaluation.correlation",

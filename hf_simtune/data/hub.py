@@ -20,24 +20,12 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 
 from hf_simtune.data.spec import DataName
 from hf_simtune.errors import DataError, HubError, RequestError, SimtuneError
+from hf_simtune.hub import HUB, answers, unreachable
 
-__all__ = ["HUB", "card", "load_repository", "revision_of", "unreachable"]
+__all__ = ["card", "load_repository", "revision_of"]
 
-HUB = "https://huggingface.co"  # the only place whose commits a record calls revisions
-_PATIENCE = 10.0  # seconds in which the Hub must answer at all
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 log = logging.getLogger("hf_simtune")
-
-
-def unreachable(what: str, why: str = "") -> HubError:
-    """The one error for a Hub that does not answer, with the three ways on."""
-    offline = " (HF_HUB_OFFLINE is set)" if constants.HF_HUB_OFFLINE else ""
-    return HubError(
-        f"could not reach the Hub at {constants.ENDPOINT}{offline} for {what}, and the cache does not hold it"
-        + (f": {why}" if why else ""),
-        hint="Three ways on: --offline (the built-in model and data), a local file or folder in its place, or "
-        "HF_HOME=FOLDER with a cache that holds it (and HF_HUB_OFFLINE=1)",
-    )
 
 
 def load_repository(name: DataName, cache_dir: Path | None = None) -> datasets.Dataset:
@@ -51,7 +39,7 @@ def load_repository(name: DataName, cache_dir: Path | None = None) -> datasets.D
         DataError: files that cannot be read.
     """
     place = str(name.path) if name.path else name.name
-    online = name.path is not None or _answers(name)
+    online = name.path is not None or answers(name.name, "dataset", name.revision)
     try:
         with _offline(not online):
             splits = datasets.load_dataset(
@@ -75,21 +63,6 @@ def load_repository(name: DataName, cache_dir: Path | None = None) -> datasets.D
         if online and (mark := _mark(found)):
             _note_origin(mark)
     return found
-
-
-def _answers(name: DataName) -> bool:
-    """Whether the Hub answers at all. The libraries would ask six times, with pauses, before they say."""
-    if constants.HF_HUB_OFFLINE:
-        return False
-    url = huggingface_hub.hf_hub_url(name.name, "README.md", repo_type="dataset", revision=name.revision)
-    try:
-        status = huggingface_hub.get_session().head(url, timeout=_PATIENCE).status_code
-    except httpx2.HTTPError as error:
-        log.warning("The Hub at %s does not answer (%s): looking in the cache", constants.ENDPOINT, error)
-        return False
-    if status >= 500:
-        log.warning("The Hub at %s answers with status %d: looking in the cache", constants.ENDPOINT, status)
-    return status < 500
 
 
 @contextmanager
