@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types check fast clean cards
+.PHONY: demo test lint types fast clean cards
 
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -19,7 +19,7 @@ demo: $(VENV)/ready
 test: $(VENV)/ready lint types
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
-# Unit tests alone, without the real model, training or subprocesses.
+# Without the tests marked slow: those with the real model, a Hub on the loopback or an environment of their own.
 fast: $(VENV)/ready
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
 

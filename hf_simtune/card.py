@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,10 +14,11 @@ from jinja2 import FileSystemLoader, StrictUndefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from hf_simtune import card_text as text
-from hf_simtune.card_metadata import HUB_ID, LOSS_CLASSES, hub_data_id, metadata
+from hf_simtune import wording
+from hf_simtune.card_metadata import HUB_ID, LOSS_CLASSES, data_name, metadata
 from hf_simtune.card_text import Markdown, code, escape
 from hf_simtune.errors import RunError
-from hf_simtune.evaluation.compare import Comparison
+from hf_simtune.evaluation.compare import Comparison, certainty, power_sentence
 from hf_simtune.record import Checkpoint, Evaluation, ModelFacts, RunRecord, Score, Source
 
 __all__ = ["render"]
@@ -59,10 +61,12 @@ def render(record: RunRecord) -> str:
             front_matter=front_matter(record),
             offline=Markdown(" (OFFLINE)" if record.offline else ""),
             verdict=verdict(record),
-            power=power(record.report),
+            power=power_sentence(record.report.comparison) if record.report.comparison else "",
+            seen_before=seen_before(record),
+            names_alone=names_alone(record),
             base_has_seen=base_has_seen(record),
             settings=settings(record),
-            training_in_sts=_key(hub_data_id(record.training.source) or "") in STS,
+            training_in_sts=_key(data_name(record.training.source) or "") in STS,
             unchecked=[
                 e for e in record.evaluations if e.source.title not in {found.evaluation for found in record.leakage}
             ],
@@ -88,7 +92,8 @@ def _environment() -> ImmutableSandboxedEnvironment:
     environment.filters.update(
         cell=lambda example, column: escape(example.get(column, ""), limit=300),
         code=code,
-        duration=lambda seconds: escape(text.duration(seconds)),
+        data=data,
+        duration=lambda seconds: escape(wording.duration(seconds)),
         difference=difference,
         fenced=text.fenced,
         figure=figure,
@@ -120,8 +125,8 @@ def front_matter(record: RunRecord) -> Markdown:
 def verdict(record: RunRecord) -> Markdown:
     """The answer in words: what the primary comparison says, and on what."""
     report, comparison = record.report, record.report.comparison
-    where_measured = Markdown("On {data} ({n} rows, never used for selection)").fill(
-        data=link(report.source), n=report.base.n
+    where_measured = Markdown("On {data} ({n} rows, not used for selection in this run)").fill(
+        data=data(report.source), n=report.base.n
     )
     spearman = Markdown("the Spearman correlation \N{MULTIPLICATION SIGN}100 of {kind} similarity").fill(
         kind=report.similarity
@@ -135,9 +140,8 @@ def verdict(record: RunRecord) -> Markdown:
     if comparison is None or comparison.reason or None in (comparison.difference, comparison.low, comparison.high):
         reason = comparison.reason if comparison and comparison.reason else "the record gives no figures"
         return Markdown("**No evidence.** {at}, {what} cannot be judged: {reason}.").fill(**parts, reason=reason)
-    parts |= {"d": difference(comparison), "i": interval(comparison), "p": p_value(comparison)}
-    parts |= {"c": Markdown(f"{100 * comparison.confidence:g} %")}
-    figures = "{at}, {what} {verb} from **{base}** to **{tuned}**: **{d} points**, {c} interval {i}, p = {p}."
+    parts |= {"d": difference(comparison), "sure": escape(certainty(comparison) or "no interval")}
+    figures = "{at}, {what} {verb} from **{base}** to **{tuned}**: **{d} points** ({sure})."
     if comparison.verdict == "improved":
         return Markdown("**Improved.** " + figures).fill(**parts, verb="rose")
     if comparison.verdict == "regressed":
@@ -148,47 +152,31 @@ def verdict(record: RunRecord) -> Markdown:
     ).fill(**parts, verb="went")
 
 
-def power(evaluation: Evaluation) -> Markdown:
-    """How small a gain the rows could have shown; empty where the record does not say."""
-    comparison = evaluation.comparison
-    if comparison is None or not comparison.detectable:
-        return Markdown("")
-    line = Markdown("With these {n} rows a gain of {gain} points or more would have been seen in 4 of 5 runs").fill(
-        n=comparison.n, gain=Markdown(text.hundred(comparison.detectable))
-    )
-    if comparison.more_rows and comparison.detectable_with_more:
-        more = Markdown(text.hundred(comparison.detectable_with_more))
-        line = Markdown("{line}; {n} more labelled rows would bring that to {more}").fill(
-            line=line, n=comparison.more_rows, more=more
-        )
-    return Markdown(line + ".")
-
-
 def figure(score: Score) -> Markdown:
     """Spearman x100, or the word undefined with its reason."""
     if score.spearman is None or not math.isfinite(score.spearman):
         return Markdown("undefined: {why}").fill(why=score.undefined or "the record gives no reason")
-    return Markdown(text.hundred(score.spearman))
+    return Markdown(wording.points(score.spearman))
 
 
 def curve(point: Checkpoint) -> Markdown:
     """The score of a checkpoint on the rows that choose."""
     if point.spearman is None or not math.isfinite(point.spearman):
         return Markdown("undefined: the similarities have no rank correlation with the scores")
-    return Markdown(text.hundred(point.spearman))
+    return Markdown(wording.points(point.spearman))
 
 
 def difference(comparison: Comparison) -> Markdown:
     """Tuned minus base, x100, with its sign; where there is none, why."""
     if comparison.difference is None:
         return Markdown("undefined: {why}").fill(why=comparison.reason or "the record gives no reason")
-    return Markdown(text.signed(comparison.difference))
+    return Markdown(wording.signed(comparison.difference))
 
 
 def interval(comparison: Comparison) -> Markdown:
     """``+0.87 to +1.64``; where there is none, why, unless the difference beside it has said so."""
     if comparison.low is not None and comparison.high is not None:
-        return Markdown(f"{text.signed(comparison.low)} to {text.signed(comparison.high)}")
+        return Markdown(wording.interval(comparison.low, comparison.high))
     if comparison.difference is None or not comparison.reason:
         return Markdown("undefined")
     return Markdown("undefined: {why}").fill(why=comparison.reason)
@@ -196,14 +184,19 @@ def interval(comparison: Comparison) -> Markdown:
 
 def p_value(comparison: Comparison) -> Markdown:
     """The two-sided p value."""
-    return Markdown("undefined" if comparison.p is None else text.p_value(comparison.p))
+    return escape(wording.p_value(comparison.p))
 
 
 def link(source: Source) -> Markdown:
     """The data's name; with a link only where the rows were fetched from the Hub."""
-    if source.kind == "hub" and (name := hub_data_id(source)):
+    if source.kind == "hub" and (name := data_name(source)):
         return Markdown(f"[{escape(source.title)}](https://huggingface.co/datasets/{name})")
     return code(source.title)
+
+
+def data(source: Source) -> Markdown:
+    """``link``, and that it is a part where it is one."""
+    return Markdown("{it} (a part, {part})").fill(it=link(source), part=source.part) if source.part else link(source)
 
 
 def model_link(facts: ModelFacts) -> Markdown:
@@ -249,10 +242,8 @@ def base_has_seen(record: RunRecord) -> list[Markdown]:
     if not names:
         return [Markdown("The base model's card names no training data: what the base has seen is not known.")]
     found: list[Markdown] = []
-    for source, role in [(record.training.source, "train"), *((e.source, e.role) for e in record.evaluations)]:
-        name = hub_data_id(source)
-        same = [other for other in names if name and _key(other) == _key(name)]
-        kin = [other for other in names if name and any({_key(other), _key(name)} <= family for family in RELATIVES)]
+    for source, role in _sources_by_role(record):
+        same, kin = _seen(source, names)
         if same and role == "train":
             line = (
                 "**{data}: the base model's card lists this data set among its own training data: "
@@ -278,6 +269,38 @@ def base_has_seen(record: RunRecord) -> list[Markdown]:
         line = "Of the {n} data sets on the base model's card, none is, by name, the training or evaluation data here."
         found.append(Markdown(line).fill(n=len(names)))
     return found
+
+
+def seen_before(record: RunRecord) -> list[Markdown]:
+    """``base_has_seen`` for those who read no further: the data of this run that the base's own card lists."""
+    said = {
+        "train": "**This run retrains on data that the base has seen**: the base model's card lists {them}.",
+        "report": "**Not unseen data**: the base model's card lists {them}, on which the verdict rests.",
+    }
+    return [
+        Markdown(said[role]).fill(them=Markdown(", ".join(map(code, same))))
+        for source, role in _sources_by_role(record)
+        if role in said and (same := _seen(source, record.base.trained_on)[0])
+    ]
+
+
+def names_alone(record: RunRecord) -> bool:
+    """Whether the command names files or folders, which a record holds without the way to them."""
+    model_folder = record.base.hub_id is None and not record.base.name.startswith("builtin:")
+    return model_folder or any(source.kind in ("file", "local copy") for source, _ in _sources_by_role(record))
+
+
+def _sources_by_role(record: RunRecord) -> list[tuple[Source, str]]:
+    return [(record.training.source, "train"), *((e.source, e.role) for e in record.evaluations)]
+
+
+def _seen(source: Source, names: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Of the names, those of this data set and those of data sets that share rows with it."""
+    name = data_name(source)
+    if name is None:
+        return [], []
+    same = [other for other in names if _key(other) == _key(name)]
+    return same, [other for other in names if any({_key(other), _key(name)} <= family for family in RELATIVES)]
 
 
 def _use(evaluation: Evaluation) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from hf_simtune.card_text import clean
 from hf_simtune.record import Evaluation, RunRecord, Score, Source
 
-__all__ = ["HUB_ID", "LOSS_CLASSES", "check_metadata", "hub_data_id", "metadata"]
+__all__ = ["HUB_ID", "LOSS_CLASSES", "WELL_KNOWN", "check_metadata", "data_name", "hub_data_id", "metadata"]
 
 # What the Hub's own cards call our losses: the classes of sentence-transformers.
 LOSS_CLASSES = {
@@ -28,6 +28,10 @@ RELATIONS = ("adapter", "finetune", "merge", "quantized")
 PIPELINE_TAGS = ("sentence-similarity", "feature-extraction")
 HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+# Public data sets that the shipped recipes name: a local copy of one is listed under its name, never with a revision.
+WELL_KNOWN = frozenset(
+    {"embedding-data/sentence-compression", "sentence-transformers/all-nli", "sentence-transformers/stsb"}
+)
 # https://huggingface.co/docs/hub/repositories-licenses
 _LICENSES = """
     afl-3.0 agpl-3.0 apache-2.0 apple-amlr apple-ascl artistic-2.0 bigcode-openrail-m bigscience-bloom-rail-1.0
@@ -49,13 +53,21 @@ _LANGUAGES = """
 LICENSES, LANGUAGES = frozenset(_LICENSES.split()), frozenset(_LANGUAGES.split())
 
 
-def hub_data_id(source: Source) -> str | None:
-    """``ORG/NAME`` where the rows are those of a data set on the Hub, fetched or as a local copy; else None.
+def data_name(source: Source) -> str | None:
+    """``ORG/NAME`` of rows from the Hub or from a folder that is laid out as there; a claim about neither.
 
     ``local/NAME`` is how a folder that is not on the Hub is laid out beside those that are.
     """
     known = source.kind in ("hub", "local copy") and HUB_ID.fullmatch(source.name)
     return source.name if known and not source.name.startswith("local/") else None
+
+
+def hub_data_id(source: Source) -> str | None:
+    """``ORG/NAME`` where a card may say that this is a data set of the Hub; else None.
+
+    Any folder can be called ORG/NAME, so a local copy counts only where a shipped recipe names that very data set.
+    """
+    return data_name(source) if source.kind == "hub" or source.name in WELL_KNOWN else None
 
 
 def metadata(record: RunRecord) -> dict[str, Any]:
@@ -101,10 +113,10 @@ def _metric(evaluation: Evaluation) -> str:
 
 
 def _result(evaluation: Evaluation) -> dict[str, Any] | None:
-    """The model-index entry; None where there is no data set on the Hub to name, or no figure."""
+    """The model-index entry; None where no whole split of a data set on the Hub was scored, or there is no figure."""
     source, score = evaluation.source, evaluation.tuned
     name = hub_data_id(source)
-    if name is None or not _has_figure(score):
+    if name is None or source.part or not _has_figure(score):
         return None
     title = clean(source.title) + (f" ({source.kind})" if source.kind != "hub" else "")
     data: dict[str, Any] = {"name": title, "type": name, "config": clean(source.config or "default")}

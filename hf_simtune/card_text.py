@@ -1,30 +1,16 @@
-"""Text and figures made fit for Markdown: what comes from data or a user is cleaned and escaped, always."""
+"""Text made fit for Markdown: what comes from data or a user is cleaned and escaped, always."""
 
 from __future__ import annotations
 
 import math
 import re
 import shlex
-import unicodedata
 from typing import Any
 
-__all__ = [
-    "Markdown",
-    "clean",
-    "code",
-    "duration",
-    "escape",
-    "fenced",
-    "hundred",
-    "p_value",
-    "setting",
-    "shell",
-    "signed",
-]
+from hf_simtune.wording import unseen, visible
 
-REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
-JOINERS = "\N{ZERO WIDTH JOINER}\N{ZERO WIDTH NON-JOINER}"  # Persian, Hindi and emoji are spelled with them
-UNSEEN = ("Cc", "Cf", "Cs", "Zl", "Zp")  # control, format (bidirectional marks among them), surrogates, separators
+__all__ = ["Markdown", "clean", "code", "escape", "fenced", "setting", "shell", "shown"]
+
 BACKSLASHED = re.compile(r"([\\`*\[\]|~$#!])|(?<![^\W_])_|_(?![^\W_])")
 ENTITIES = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
 
@@ -56,16 +42,8 @@ def shown(value: object) -> Markdown:
 
 def clean(text: object, limit: int = 200) -> str:
     """``text`` on one line of at most ``limit`` characters; what cannot be seen becomes U+FFFD, so that it shows."""
-    line = _visible(" ".join(str(text)[: 4 * limit].split()))
+    line = visible(" ".join(str(text)[: 4 * limit].split()))
     return line if len(line) <= limit else line[: limit - 1].rstrip() + "\N{HORIZONTAL ELLIPSIS}"
-
-
-def _visible(text: str) -> str:
-    return "".join(REPLACEMENT if _unseen(sign) else sign for sign in text)
-
-
-def _unseen(sign: str) -> bool:
-    return unicodedata.category(sign) in UNSEEN and sign not in JOINERS
 
 
 def escape(text: object, limit: int = 200) -> Markdown:
@@ -85,7 +63,7 @@ def code(text: str) -> Markdown:
 
 def fenced(text: str, language: str = "") -> Markdown:
     """A code block that nothing in ``text`` can close; lines stay, unseen characters do not."""
-    body = "\n".join(_visible(line) for line in text.split("\n"))
+    body = visible(text)
     fence = "`" * max(3, 1 + max((len(run) for run in re.findall("`+", body)), default=0))
     return Markdown(f"{fence}{language}\n{body}\n{fence}")
 
@@ -107,45 +85,12 @@ def shell(command: str) -> str:
 
 def _quoted(word: str) -> str:
     """One word for the shell; with unseen signs as bash's ``$'...'``, which spells them out."""
-    if not any(map(_unseen, word)):
+    if not any(map(unseen, word)):
         return shlex.quote(word)
     spelled = "".join(
-        f"\\U{ord(sign):08x}" if _unseen(sign) else f"\\{sign}" if sign in "'\\" else sign for sign in word
+        f"\\U{ord(sign):08x}" if unseen(sign) else f"\\{sign}" if sign in "'\\" else sign for sign in word
     )
     return f"$'{spelled}'"
-
-
-def hundred(value: float) -> str:
-    """A correlation or a difference, times 100; more decimals where two would show a zero that it is not."""
-    return _decimals(100 * value, 2)
-
-
-def signed(value: float) -> str:
-    """``hundred`` with its sign."""
-    text = hundred(value)
-    return text if text.startswith("-") or float(text) == 0 else f"+{text}"
-
-
-def p_value(value: float) -> str:
-    """A p value; never shown as 0."""
-    return _decimals(value, 4 if value < 0.01 else 3 if value < 0.1 else 2)
-
-
-def _decimals(value: float, least: int) -> str:
-    if value == 0:
-        return f"{0:.{least}f}"
-    digits = next((digits for digits in range(least, 12) if float(f"{value:.{digits}f}") != 0), 12)
-    return f"{value:.{digits}f}"
-
-
-def duration(seconds: float) -> str:
-    """``3.2 s``, ``4 min 20 s``, ``1 h 2 min``."""
-    if round(seconds, 1) < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def setting(value: Any) -> Markdown:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib.util
+import logging
 import sys
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import Recipe
 
-__all__ = ["all_recipes", "find", "load", "recipe_folder"]
+__all__ = ["all_recipes", "find", "load", "recipe_folder", "shipped"]
+
+log = logging.getLogger("hf_simtune")
 
 
 def recipe_folder() -> Path:
@@ -21,16 +24,38 @@ def recipe_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "recipes"
 
 
+def shipped() -> dict[str, Recipe]:
+    """The recipes that come with the package, by name.
+
+    Raises:
+        RequestError: two files of one name.
+    """
+    found: dict[str, Recipe] = {}
+    for path in sorted(recipe_folder().rglob("*.py")):
+        if path.name.startswith("_"):
+            continue
+        if path.stem in found:
+            raise RequestError(f"two recipes are called {path.stem!r} in {recipe_folder()}")
+        found[path.stem] = load(path)
+    return found
+
+
 def all_recipes() -> dict[str, Recipe]:
-    """The shipped recipes and those that installed packages register under ``hf_simtune.recipes``, by name."""
-    found = {path.stem: load(path) for path in sorted(recipe_folder().rglob("*.py")) if not path.name.startswith("_")}
+    """The shipped recipes and those that installed packages register under ``hf_simtune.recipes``, by name.
+
+    An installed one that does not load is named in a warning and left out; it must not take the others with it.
+    """
+    found = shipped()
     for entry in entry_points(group="hf_simtune.recipes"):
-        value = entry.load()
-        if not isinstance(value, Recipe):
-            raise RequestError(
-                f"the installed recipe {entry.name!r} ({entry.value}) is a {type(value).__name__}, not a Recipe"
-            )
-        found.setdefault(entry.name, value)
+        try:
+            value = entry.load()
+        except Exception as error:  # noqa: BLE001  another package's code may raise anything
+            log.warning("the installed recipe %r (%s) does not load: %s", entry.name, entry.value, error)
+            continue
+        if isinstance(value, Recipe):
+            found.setdefault(entry.name, value)
+        else:
+            log.warning("the installed recipe %r (%s) is no Recipe", entry.name, entry.value)
     return found
 
 
@@ -42,6 +67,9 @@ def find(name: str) -> Recipe:
     """
     if name.endswith(".py"):
         return load(Path(name))
+    recipes = shipped()
+    if name in recipes:
+        return recipes[name]
     recipes = all_recipes()
     if name in recipes:
         return recipes[name]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from hf_simtune import catalogue, flags, recipe
+from hf_simtune.data import spec
 from hf_simtune.errors import RequestError, SimtuneError
 from hf_simtune.recipe import Recipe
 from hf_simtune.version import __version__
@@ -72,7 +73,8 @@ def _dispatch(own: Recipe | None, words: list[str]) -> int:
         raise RequestError(arguments.problems, hint=f"See: {chosen.prog} --help")
     _listen(quiet=getattr(arguments, "quiet", False))
     if own:
-        return _tune(arguments, own, own.name)
+        known = own.name in catalogue.shipped() and catalogue.shipped()[own.name] == own
+        return _tune(arguments, own, own.name if known else sys.argv[0])
     return int(arguments.run(arguments))
 
 
@@ -184,29 +186,36 @@ def _tune_target(arguments: argparse.Namespace) -> int:
         return _tune(arguments, plan.recipe, plan.recipe.name)
     target: str = arguments.target
     if _is_data(target):
-        name = Path(target.partition(":")[0] if not target.startswith("builtin:") else target[8:].split("/")[0]).name
-        own = Recipe(name=name.split(".")[0] or "tune", train_data=target)
-    else:
+        return _tune(arguments, flags.for_data(target), target)
+    try:
         own = catalogue.find(target)
+    except RequestError as error:
+        raise RequestError([*error.problems, *arguments.problems], hint=error.hint) from error
     return _tune(arguments, own, target)
 
 
 def _is_data(target: str) -> bool:
-    """A file, a folder, a Hub id or a builtin, rather than a recipe."""
+    """A file, a folder, a Hub id or a builtin, rather than a recipe: a plain name is a recipe if there is one."""
     if target.endswith(".py"):
         return False
-    return target.endswith(recipe.FILE_ENDINGS) or "/" in target or ":" in target or Path(target).exists()
+    if target.endswith(recipe.FILE_ENDINGS) or "/" in target or ":" in target:
+        return True
+    return Path(target).exists() and target not in catalogue.all_recipes()
 
 
 def _tune(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     from hf_simtune import terminal
 
     chosen = flags.apply(own, arguments)
-    if problems := [*arguments.problems, *chosen.check()]:
+    problems = [*arguments.problems, *chosen.check()]
+    if arguments.offline:
+        problems += _needs_hub(arguments, target)
+    resolved = chosen.offline() if arguments.offline and not problems else chosen
+    problems += spec.check_names(resolved)
+    if problems:
         raise RequestError(problems, hint=f"See: {arguments.parser.prog} --help")
-    command = flags.command(chosen, own, target, offline=arguments.offline)
     if arguments.dry_run:
-        terminal.show_recipe(chosen.offline().checked() if arguments.offline else chosen, command)
+        terminal.show_recipe(resolved, flags.command(chosen, own, target, offline=arguments.offline))
         return 0
     _calm_libraries(quiet=arguments.quiet)
     from hf_simtune.tuning import tune
@@ -217,10 +226,26 @@ def _tune(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
         out=arguments.out,
         resume=arguments.resume,
         publish_examples=arguments.publish_examples,
-        command=command,
+        origin=(target, own),
     )
     terminal.show_run(run.record, run.folder)
     return 0
+
+
+def _needs_hub(arguments: argparse.Namespace, target: str) -> list[str]:
+    """What was asked for by name and is not to be had with --offline."""
+    named = [
+        (flags.flag(field), str(getattr(arguments, field)))
+        for field in ("model", "train_data", "select_on", "report_on")
+        if hasattr(arguments, field)
+    ]
+    if _is_data(target) and not target.endswith(".py"):
+        named.append(("the data", target))
+    return [
+        f"{what} {name} is on the Hub, and --offline takes nothing from there"
+        for what, name in named
+        if recipe.is_hub_name(name)
+    ]
 
 
 def _calm_libraries(*, quiet: bool) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import re
 import shlex
 from pathlib import Path
 from typing import Any, get_args
@@ -13,7 +14,7 @@ from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import Recipe, fields
 
-__all__ = ["add", "apply", "command", "unknown", "without_paths"]
+__all__ = ["add", "apply", "command", "for_data", "unknown", "without_paths"]
 
 
 def flag(field: str) -> str:
@@ -133,17 +134,24 @@ def without_path(name: str) -> str:
     return found.name + (f"/{found.config}" if found.config else "") + (f":{found.split}" if found.split else "")
 
 
+def for_data(target: str) -> Recipe:
+    """The recipe for rows that come without one: named after the file or the data set, everything else by default."""
+    place = target.removeprefix("builtin:").partition(":")[0]
+    name = re.sub(r"[^\w.+-]+", "-", Path(place).name.split(".")[0]).strip("-.+")
+    return Recipe(name=name[:96] or "tune", train_data=target)
+
+
 def command(recipe: Recipe, origin: Recipe | None = None, target: str | None = None, *, offline: bool = False) -> str:
     """The command line that runs a recipe: ``target`` (a recipe's name, or the data) and every field that differs.
 
     Local paths are cut to their names: a card travels.
     """
-    origin = origin or Recipe(name=recipe.name, title=recipe.title, train_data=recipe.train_data)
+    origin = origin or for_data(recipe.train_data)
     words = ["hf-simtune", "tune", without_path(target or recipe.train_data)]
     shown = without_paths(recipe)
     for name, hint, _, _ in fields():
         value = getattr(recipe, name)
-        if value == getattr(origin, name):
+        if value == getattr(origin, name) or name == "title":
             continue
         if hint is bool:
             words.append(flag(name) if value else flag(name).replace("--", "--no-", 1))

@@ -9,16 +9,24 @@ import logging
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import huggingface_hub
-from huggingface_hub import constants
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError, RevisionNotFoundError
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    RemoteEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from huggingface_hub.repocard import ModelCard
 from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer
+from torch import nn
 
-from hf_simtune.errors import HubError, RequestError
+from hf_simtune.errors import HubError, RequestError, SimtuneError
 from hf_simtune.flags import folder_name
-from hf_simtune.hub import HUB, answers, unreachable
+from hf_simtune.hub import HUB, MODEL_CACHE, answers, model_commit, unreachable
 from hf_simtune.recipe import BUILTIN_MINILM
 from hf_simtune.record import ModelFacts
 from hf_simtune.weights import weights_sha256
@@ -41,8 +49,9 @@ def load(
     Remote code is never run. ``max_length`` cuts texts after so many tokens.
 
     Raises:
-        RequestError: no such model, folder or package, or packaged weights that are not the published ones.
-        HubError: the Hub could not be reached.
+        RequestError: no such folder or package, a model that does not load or has fewer positions than ``max_length``,
+            or packaged weights that are not the published ones.
+        HubError: the Hub could not be reached, or has no such model for this user.
     """
     place: str | Path = name
     hub_id: str | None = name
@@ -61,35 +70,83 @@ def load(
             )
     elif name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise RequestError(f"no model folder at {name}", hint="A model is a Hub id (ORG/NAME) or a folder that exists")
-    model = _open(str(place), revision, device)
+    online = not isinstance(place, Path) and answers(place, "model", revision)
+    model = _open(place, revision, device, online)
     model.float()
     if max_length is not None:
+        _check_max_length(model, name, max_length)
         model.max_seq_length = max_length
-    facts = _facts(model, shown, hub_id, place, revision)
+    facts = _facts(model, shown, hub_id, place, revision, online)
     if facts.dimensions == 0:
         raise RequestError(f"{name} is not a sentence-embedding model: it has no embedding dimension")
     return model, facts
 
 
-def _open(place: str, revision: str | None, device: str | None) -> SentenceTransformer:
-    local = Path(place).is_dir()
-    cached_only = not local and not answers(place, "model", revision)
+def _open(place: str | Path, revision: str | None, device: str | None, online: bool) -> SentenceTransformer:
+    """The model in a folder, or of the Hub: from the cache alone where the Hub is not ``online``."""
     try:
         return SentenceTransformer(
-            place, revision=revision, device=device, trust_remote_code=False, local_files_only=cached_only
+            str(place), revision=revision, device=device, trust_remote_code=False, local_files_only=not online
         )
-    except (RepositoryNotFoundError, RevisionNotFoundError) as error:
+    except (OSError, httpx2.HTTPError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         at = f" at revision {revision}" if revision else ""
-        raise HubError(
-            f"the Hub has no model {place}{at}, or it is private",
-            hint="Check the spelling; for a private model: hf auth login",
-        ) from error
-    except (OSError, HfHubHTTPError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        if cached_only:
-            raise unreachable(f"the model {place!r}") from error
+        raise _explained(error, place, at, online) from error
+
+
+def _explained(error: Exception, place: str | Path, at: str, online: bool) -> SimtuneError:
+    """What the libraries raised, as a sentence with a way on."""
+    if not isinstance(place, Path):
+        behind = _chain(error)
+        if any(isinstance(cause, GatedRepoError) for cause in behind):
+            return HubError(f"{place} is gated", hint=f"Accept its terms at {HUB}/{place}, then: hf auth login")
+        if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in behind):
+            return HubError(
+                f"the Hub has no model {place}{at}, or it is private",
+                hint="Check the spelling; for a private model: hf auth login",
+            )
+        refused = isinstance(error, OSError | httpx2.HTTPError) and any(map(_is_no_answer, behind))
+        if refused or (isinstance(error, OSError) and not online):
+            return unreachable(f"the model {place!r}{at}", _first_line(error) if online else "")
+    return RequestError(
+        f"the model {place} does not load: {_first_line(error)}",
+        hint="Remote code is never run: name a model that needs none" if "trust_remote_code" in str(error) else None,
+    )
+
+
+def _chain(error: BaseException) -> list[BaseException]:
+    """The error, and what each was raised from or while handling."""
+    found: list[BaseException] = []
+    behind: BaseException | None = error
+    while behind is not None and behind not in found:
+        found.append(behind)
+        behind = behind.__cause__ or behind.__context__
+    return found
+
+
+def _is_no_answer(error: BaseException) -> bool:
+    """Whether an error tells of a server out of reach or refusing; a file that the Hub says it lacks does not."""
+    if isinstance(error, RemoteEntryNotFoundError):
+        return False
+    return isinstance(error, ConnectionError | LocalEntryNotFoundError | HfHubHTTPError | httpx2.HTTPError)
+
+
+def _check_max_length(model: SentenceTransformer, name: str, max_length: int) -> None:
+    """Refuse more tokens than the model has positions for: it would stop at the first long text, deep in a run."""
+    transformer = model.transformers_model
+    if transformer is None:
+        return
+    positions = getattr(transformer.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:  # as in T5, whose positions are relative
+        return
+    for path, part in transformer.named_modules():
+        if path.endswith("position_embeddings") and isinstance(part, nn.Embedding) and part.padding_idx is not None:
+            positions -= part.padding_idx + 1  # RoBERTa and MPNet count positions from after the padding's
+            break
+    if max_length > positions:
         raise RequestError(
-            f"the model {place} does not load: {_first_line(error)}", hint="Remote code is never run"
-        ) from error
+            f"the maximum length of {max_length} tokens is beyond the {positions} positions of {name}",
+            hint=f"Set --max-length to {positions} or less, or leave it out",
+        )
 
 
 def _first_line(error: BaseException) -> str:
@@ -129,16 +186,14 @@ def tuned_facts(model: SentenceTransformer, facts: ModelFacts, name: str) -> Mod
 
 
 def _facts(
-    model: SentenceTransformer, shown: str, hub_id: str | None, place: str | Path, revision: str | None
+    model: SentenceTransformer, shown: str, hub_id: str | None, place: str | Path, revision: str | None, online: bool
 ) -> ModelFacts:
-    card = _card(place, revision)
+    card = _card(place, revision, online)
     tensors = list(model.parameters())
-    commit = None
-    if shown == BUILTIN_MINILM:
-        commit = MINILM_REVISION
-    elif hub_id and constants.ENDPOINT == HUB:
-        config = getattr(getattr(model[0], "auto_model", None), "config", None)
-        commit = getattr(config, "_commit_hash", None)
+    if isinstance(place, Path):
+        commit = MINILM_REVISION if shown == BUILTIN_MINILM else None
+    else:
+        commit = model_commit(place, revision, asked=online)
     language = card.get("language") or ()
     return ModelFacts(
         name=shown,
@@ -156,15 +211,19 @@ def _facts(
     )
 
 
-def _card(place: str | Path, revision: str | None) -> dict[str, Any]:
+def _card(place: str | Path, revision: str | None, online: bool) -> dict[str, Any]:
     """The metadata of the model's own card; empty where it has none that can be read."""
     try:
         if isinstance(place, Path):
             path = place / "README.md"
         else:
-            path = Path(huggingface_hub.hf_hub_download(place, "README.md", revision=revision))
+            path = Path(
+                huggingface_hub.hf_hub_download(
+                    place, "README.md", revision=revision, cache_dir=MODEL_CACHE, local_files_only=not online
+                )
+            )
         return dict(ModelCard(path.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict())
-    except (OSError, ValueError, HfHubHTTPError) as error:
+    except (OSError, ValueError, httpx2.HTTPError) as error:
         log.info("no card was read for %s (%s)", place, type(error).__name__)
         return {}
 

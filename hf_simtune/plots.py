@@ -10,7 +10,7 @@ import numpy as np
 from markupsafe import Markup, escape
 from numpy.typing import NDArray
 
-from hf_simtune.report_text import clean, minus
+from hf_simtune.report_text import minus, printable
 
 __all__ = ["Axis", "curve", "forest", "histogram", "scatter", "verdict_mark"]
 
@@ -196,8 +196,9 @@ def _axes(x: Axis, y: Axis) -> str:
         parts.append(f'<text x="{LEFT - 7}" y="{_y(y, tick) + 4:.1f}" text-anchor="end">{text}</text>')
     for tick, text in zip(x.ticks, x.texts(), strict=True):
         parts.append(f'<text x="{_x(x, tick):.1f}" y="{bottom + 19}" text-anchor="middle">{text}</text>')
-    parts.append(f'<text class="label" x="{right}" y="{HEIGHT - 6}" text-anchor="end">{escape(clean(x.label))}</text>')
-    parts.append(f'<text class="label" x="2" y="12">{escape(clean(y.label))}</text>')
+    name = escape(printable(x.label))
+    parts.append(f'<text class="label" x="{right}" y="{HEIGHT - 6}" text-anchor="end">{name}</text>')
+    parts.append(f'<text class="label" x="2" y="12">{escape(printable(y.label))}</text>')
     return "".join(parts)
 
 
@@ -207,7 +208,7 @@ def _figure(name: str, title: str, about: str, body: str) -> Markup:
 
 def _svg(name: str, classes: str, width: int, height: int, title: str, about: str, body: str) -> Markup:
     """An image to a screen reader: its title, then what there is to see. ``name`` is its id and must be unique."""
-    title, about = escape(clean(title)), escape(clean(about))
+    title, about = escape(printable(title)), escape(printable(about))
     return Markup(
         f'<svg class="{classes}" viewBox="0 0 {width} {height}" role="img" aria-labelledby="{name}-t {name}-d">'
         f'<title id="{name}-t">{title}</title><desc id="{name}-d">{about}</desc>{body}</svg>'

@@ -6,6 +6,8 @@ import time
 
 import torch
 
+from hf_simtune.errors import RequestError
+
 __all__ = ["decide"]
 
 
@@ -14,7 +16,15 @@ def decide(requested: str) -> tuple[str, str]:
 
     ``auto`` trusts a measurement, not a processor's name: bf16 where a matrix product of the size that a small encoder
     does is at least 1.5 times as fast in it. Weights stay in fp32; only the training forward is cast.
+
+    Raises:
+        RequestError: fp16 without a GPU.
     """
+    if requested == "fp16" and not torch.cuda.is_available():
+        raise RequestError(
+            "--precision fp16 needs a CUDA GPU, and there is none: the libraries would train in fp32 without a word",
+            hint="Take --precision auto, bf16 or fp32",
+        )
     if requested != "auto":
         return requested, "as asked for"
     if torch.cuda.is_available():

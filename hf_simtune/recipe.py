@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import re
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -54,8 +55,8 @@ class Recipe:
     name: str = _field(
         "tune",
         "name of the run folder and of the model",
-        lambda v: bool(v.strip()) and "/" not in v,
-        "a name without '/'",
+        lambda v: re.fullmatch(r"[\w][\w .+-]{0,95}", v) is not None,
+        "1 to 96 letters, digits, spaces, '.', '_', '+' or '-', a letter or digit first",
     )
     title: str = _field("", "one line that says what the recipe does")
     model: str = _field(
@@ -199,7 +200,7 @@ class Recipe:
         Only what would come from the Hub is replaced; files and folders of your own stay. The scores are then on the
         sports corpus and never stand for STSb.
         """
-        changes: dict[str, Any] = {"name": f"{self.name}-offline"}
+        changes: dict[str, Any] = {"name": f"{self.name.removesuffix('-offline')}-offline"}
         if is_hub_name(self.model):
             changes |= {"model": BUILTIN_MINILM, "model_revision": None}
         if is_hub_name(self.train_data):

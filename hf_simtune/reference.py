@@ -30,15 +30,28 @@ def records(folder: Path) -> dict[str, list[tuple[Path, RunRecord]]]:
 
 
 def table(folder: Path) -> str:
-    """The README's table: per recipe and data set the base, the tuned mean and range over seeds, and the interval."""
+    """The README's table: per recipe and data set the base, the tuned score (mean and range over seeds), the interval."""
     lines = [
-        "| recipe | data | rows | base | tuned, mean (range) | change | 95 % interval | runs | verdict |",
+        "| recipe | data | rows | base | tuned | change | 95 % interval | runs | verdict |",
         "|---|---|---:|---:|---:|---:|---:|---:|---|",
     ]
     for name, runs in records(folder).items():
+        _same_question(name, [record for _, record in runs])
         for index, first in enumerate(runs[0][1].evaluations):
             lines.append(_line(name, index, first, runs))
     return "\n".join(lines)
+
+
+def _same_question(name: str, runs: list[RunRecord]) -> None:
+    """Refuse to average runs that did not do the same thing but for the seed."""
+
+    def question(record: RunRecord) -> tuple[object, ...]:
+        recipe = {field: value for field, value in record.recipe.items() if field != "seed"}
+        rows = [(evaluation.source.fingerprint, evaluation.role) for evaluation in record.evaluations]
+        return recipe, record.base.weights_sha256, record.training.source.fingerprint, rows
+
+    if any(question(record) != question(runs[0]) for record in runs[1:]):
+        raise RunError(f"the reference runs of {name} differ in more than their seeds")
 
 
 def _line(name: str, index: int, first: Evaluation, runs: list[tuple[Path, RunRecord]]) -> str:
@@ -46,28 +59,35 @@ def _line(name: str, index: int, first: Evaluation, runs: list[tuple[Path, RunRe
     if first.base.spearman is None or any(value is None for value in tuned):
         raise RunError(f"{name}: a reference run has an undefined score on {first.source.title}")
     scores = [100 * value for value in tuned if value is not None]
-    base = 100 * first.base.spearman
-    mean = sum(scores) / len(scores)
+    base, mean = 100 * first.base.spearman, sum(scores) / len(scores)
     spread = f" ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else ""
+    shown, verdict = "", "chose the checkpoint"
     if first.role == "report":
-        low, high = interval([path for path, _ in runs], first.role)
+        low, high = _interval(index, runs)
         shown = f"{100 * low:+.2f} to {100 * high:+.2f}"
         verdict = "improved" if low > 0 else "regressed" if high < 0 else "no evidence"
-    else:
-        shown, verdict = "", "chose the checkpoint"
+    link = f"[{name}](model_cards/{name})"
     return (
-        f"| {name} | {first.source.title} | {first.base.n:,} | {base:.2f} | {mean:.2f}{spread} | {mean - base:+.2f} "
+        f"| {link} | {first.source.title} | {first.base.n:,} | {base:.2f} | {mean:.2f}{spread} | {mean - base:+.2f} "
         f"| {shown} | {len(runs)} | {verdict} |"
     )
 
 
-def interval(folders: list[Path], role: str, resamples: int = 10_000) -> tuple[float, float]:
-    """95 % interval of the mean difference over runs: each resample of the rows is the same for every run."""
+def _interval(index: int, runs: list[tuple[Path, RunRecord]], resamples: int = 10_000) -> tuple[float, float]:
+    """The interval of the difference: a single run's own, or that of the mean over runs.
+
+    Each resample of the rows is then the same for every run. It covers the choice of rows, not the luck of a seed.
+    """
+    comparison = runs[0][1].evaluations[index].comparison
+    if comparison is None or comparison.low is None or comparison.high is None:
+        raise RunError("a reference run has no interval on the rows that it reports on")
+    if len(runs) == 1:
+        return comparison.low, comparison.high
     means = np.zeros(resamples)
-    for folder in folders:
-        part = next(part for part in scores_file.read(folder / "scores.parquet") if part.role == role)
+    for folder, _ in runs:
+        part = next(part for part in scores_file.read(folder / "scores.parquet") if part.role == "report")
         groups = np.unique(part.group, return_inverse=True)[1].astype(np.int64)
-        means += resampled_differences(part.gold, part.base, part.tuned, groups, resamples, 0) / len(folders)
+        means += resampled_differences(part.gold, part.base, part.tuned, groups, resamples, 0) / len(runs)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 

@@ -1,4 +1,8 @@
-"""RunRecord and row scores -> one HTML page that needs nothing else: no network, no script, no font."""
+"""RunRecord and row scores -> one HTML page that needs nothing else: no network, no script, no font.
+
+The facts come from the record. The figures of single rows, their ranks and their quantiles, are drawn from the run's
+``scores.parquet``, which holds every row's score and similarities.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +16,13 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 
 from hf_simtune import plots
-from hf_simtune.evaluation.compare import power_sentence
+from hf_simtune.evaluation.compare import certainty, power_sentence
 from hf_simtune.evaluation.correlation import midranks, why_undefined
 from hf_simtune.plots import Axis
 from hf_simtune.record import Evaluation, RunRecord, Source
-from hf_simtune.report_text import breakable, clean, decimals, duration, places, points, shown, signed
+from hf_simtune.report_text import breakable, decimals, minus, places, points, printable, shown, signed
 from hf_simtune.scores_file import RowScores
+from hf_simtune.wording import duration
 
 __all__ = ["Mover", "movers", "render"]
 
@@ -91,6 +96,7 @@ def render(record: RunRecord, scores: Sequence[RowScores], *, texts: Texts | Non
         sources=_sources(record),
         mark=plots.verdict_mark,
         power=power_sentence,
+        sure=minus(certainty(comparison)) if comparison else "",
         shows_texts=any(mover.texts for view in rows for mover in view.better + view.worse),
     )
 
@@ -245,8 +251,8 @@ def _training_curve(record: RunRecord) -> Markup | None:
         "Spearman \N{MULTIPLICATION SIGN} 100",
         title="Selection score by step",
         about=f"{len(steps)} scores from step {steps[0][0]} to step {steps[-1][0]}; chosen: step {best}"
-        + (f" with {chosen:.2f}" if chosen is not None else "")
-        + (f"; the base, at step 0, has {base:.2f}." if base is not None else "."),
+        + (f" with {points(chosen / 100)}" if chosen is not None else "")
+        + (f"; the base, at step 0, has {points(base / 100)}." if base is not None else "."),
         level=base,
         chosen=best,
     )
@@ -280,7 +286,7 @@ def _page() -> jinja2.Template:
         loader=jinja2.PackageLoader("hf_simtune", "templates"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=clean,
+        finalize=printable,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,

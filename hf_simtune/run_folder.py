@@ -27,6 +27,7 @@ class Plan:
     base_weights: str  # SHA-256 of the untouched base
     fingerprints: dict[str, str]  # of the rows: "train" (after leaks), "select", "report"
     publish_examples: bool
+    commit: str | None  # of hf_simtune when the run began
     starts: int = 1
 
     def differences(self, other: Plan) -> list[str]:
@@ -60,13 +61,18 @@ class RunFolder:
     @classmethod
     def create(cls, parent: Path, name: str, time: str) -> RunFolder:
         """A new, empty folder ``NAME-TIME``; a second run in the same second gets a number behind it."""
-        parent.mkdir(parents=True, exist_ok=True)
+        try:
+            parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise RequestError(f"--out {parent} cannot be made: {error.strerror or error}") from error
         for number in range(1000):
             path = parent / (f"{name}-{time}" + (f"-{number}" if number else ""))
             try:
                 path.mkdir()
             except FileExistsError:
                 continue
+            except OSError as error:
+                raise RequestError(f"--out {parent} cannot be written to: {error.strerror or error}") from error
             folder = cls(path)
             folder.trainer.mkdir()
             return folder

@@ -19,6 +19,7 @@ SCHEMA = pa.schema(
     [
         pa.field("evaluation", pa.string(), nullable=False),
         pa.field("role", pa.string(), nullable=False),
+        pa.field("fingerprint", pa.string(), nullable=False),
         pa.field("row", pa.int64(), nullable=False),
         pa.field("group", pa.int64(), nullable=False),
         pa.field("gold", pa.float64(), nullable=False),
@@ -41,6 +42,7 @@ class RowScores:
     gold: NDArray[np.float64]  # 0..1
     base: NDArray[np.float64]  # similarity -1..1, NaN where the model gave none
     tuned: NDArray[np.float64]
+    fingerprint: str = ""  # of the rows, as the record has it: two files are paired only on the same rows
 
     def __len__(self) -> int:
         return len(self.row)
@@ -59,6 +61,7 @@ def write(path: Path, parts: Sequence[RowScores]) -> None:
             {
                 "evaluation": pa.array([part.evaluation] * len(part), pa.string()),
                 "role": pa.array([part.role] * len(part), pa.string()),
+                "fingerprint": pa.array([part.fingerprint] * len(part), pa.string()),
                 **{name: pa.array(np.asarray(getattr(part, name)), pa.int64()) for name in WHOLE},
                 **{name: pa.array(np.asarray(getattr(part, name), np.float64), from_pandas=True) for name in NUMBERS},
             },
@@ -77,7 +80,7 @@ def write(path: Path, parts: Sequence[RowScores]) -> None:
 def read(path: Path) -> list[RowScores]:
     """The parts of a file, in the order in which they first appear; a null similarity is NaN again.
 
-    Columns beyond the seven are ignored, so that a file may be annotated.
+    Columns beyond the eight are ignored, so that a file may be annotated.
 
     Raises:
         DataError: no such file, not parquet, or columns that are missing, of another type or with holes.
@@ -94,6 +97,7 @@ def read(path: Path) -> list[RowScores]:
     if problems := [f"column {name!r} has {holes} empty values" for name, holes in _holes(table).items()]:
         raise DataError(f"{path} is not a scores file: {'; '.join(problems)}", hint="Only base and tuned may be empty.")
     columns = {name: table[name].to_numpy() for name in WHOLE + NUMBERS}
+    prints = table["fingerprint"].to_pylist()
     names = list(zip(table["evaluation"].to_pylist(), table["role"].to_pylist(), strict=True))
     places: dict[tuple[str, str], list[int]] = {}
     for index, name in enumerate(names):
@@ -107,6 +111,7 @@ def read(path: Path) -> list[RowScores]:
             gold=columns["gold"][here].astype(np.float64),
             base=columns["base"][here].astype(np.float64),
             tuned=columns["tuned"][here].astype(np.float64),
+            fingerprint=str(prints[here[0]]),
         )
         for (evaluation, role), here in places.items()
     ]

@@ -27,6 +27,7 @@ class Scored:
 
     model: str
     evaluation: str
+    fingerprint: str  # of the rows
     score: Score
     similarity: str
     row: NDArray[np.int64]
@@ -71,6 +72,7 @@ def score(
     return Scored(
         model=facts.name,
         evaluation=loaded.source.title,
+        fingerprint=loaded.source.fingerprint,
         score=sts.score(gold, found),
         similarity=facts.similarity,
         row=np.asarray(rows["row"], dtype=np.int64),
@@ -91,6 +93,7 @@ def from_file(path: Path) -> tuple[Scored, Scored]:
         Scored(
             model=f"{run} ({which})",
             evaluation=part.evaluation,
+            fingerprint=part.fingerprint,
             score=sts.score(part.gold, values),
             similarity="as recorded",
             row=part.row,
@@ -130,6 +133,11 @@ def compare(
                 f"{len(candidates)} model to compare: name two or more, or one run folder",
                 hint="As in: hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test",
             )
+        if len(files) == len(candidates) and data is not None:
+            raise RequestError(
+                f"--data {data} has no use: run folders and scores files hold their own rows",
+                hint="To score models on other rows, name the models: RUN/model",
+            )
         if len(files) < len(candidates) and data is None:
             raise RequestError(
                 "models are compared on rows: name them", hint="As in: --data sentence-transformers/stsb:test"
@@ -151,7 +159,8 @@ def compare(
                 )
     first = scored[0]
     for other in scored[1:]:
-        if not (np.array_equal(first.row, other.row) and np.array_equal(first.gold, other.gold)):
+        same = first.fingerprint == other.fingerprint and np.array_equal(first.row, other.row)
+        if not (same and np.array_equal(first.gold, other.gold)):
             raise RequestError(
                 f"{first.model} was scored on {len(first.row)} rows of {first.evaluation}, {other.model} on "
                 f"{len(other.row)} rows of {other.evaluation}: not the same rows with the same scores",

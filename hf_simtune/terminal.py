@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,14 +105,10 @@ def show_run(record: RunRecord, folder: Path) -> None:
     console.print(f"  card      {folder / 'README.md'}")
     console.print(f"  model     {folder / 'model'}")
     console.print()
-    console.print(
-        f'next        python -c "from sentence_transformers import SentenceTransformer as S; '
-        f"print(S('{folder / 'model'}').encode('A first sentence').shape)\"",
-        soft_wrap=True,
-    )
     data = record.report.source
-    again = data.title if data.kind in ("hub", "builtin") else "YOUR_SCORED_ROWS.csv"
-    console.print(f"            hf-simtune score {folder / 'model'} --data {again}", soft_wrap=True)
+    again = data.title if data.kind in ("hub", "builtin") and not data.part else "YOUR_SCORED_ROWS.csv"
+    words = shlex.join(["hf-simtune", "score", str(folder / "model"), "--data", again])
+    console.print(f"next        {words}", soft_wrap=True)
 
 
 def show_recipe(recipe: Recipe, command: str) -> None:

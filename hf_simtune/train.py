@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from hf_simtune.record import Checkpoint
 __all__ = ["Trainer", "build", "checkpoints", "last_checkpoint", "scored_weights"]
 
 SCORED = "scored.jsonl"
+MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # accelerate's names
 log = logging.getLogger("hf_simtune")
 
 
@@ -74,8 +76,10 @@ def build(
 ) -> Trainer:
     """The trainer of a resolved recipe; ``folder`` takes its checkpoints and logs."""
     columns = [name for name in rows.column_names if name not in ("row", "group", "subset")]
+    # The recipe decides, not what `accelerate config` or `accelerate launch --mixed_precision` left behind.
+    os.environ["ACCELERATE_MIXED_PRECISION"] = MIXED[precision]
     arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(folder),
+        output_dir=str(folder.resolve()),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
         learning_rate=recipe.learning_rate,
@@ -110,13 +114,19 @@ def build(
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
+    used = str(trainer.accelerator.mixed_precision)
+    if used != MIXED[precision] or trainer.accelerator.native_amp != (used != "no"):
+        raise RunError(f"the run is to use {precision}, but the trainer was set up for mixed precision {used!r}")
     return trainer
 
 
 def last_checkpoint(folder: Path) -> Path | None:
     """The newest whole checkpoint; the trainer writes ``trainer_state.json`` last, so one without it was cut short."""
     whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _reads(path)]
-    return max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+    found = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
+    if found:
+        _move_best(found / "trainer_state.json", folder.resolve())
+    return found
 
 
 def _reads(path: Path) -> bool:
@@ -126,6 +136,17 @@ def _reads(path: Path) -> bool:
         log.warning("%s is cut short; its checkpoint is not used", path.parent.name)
         return False
     return True
+
+
+def _move_best(path: Path, folder: Path) -> None:
+    """Point the best checkpoint at where it lies now: the trainer forgets one at a path that is no more."""
+    state = json.loads(path.read_text(encoding="utf-8"))
+    best = state.get("best_model_checkpoint")
+    if best and best != str(folder / Path(best).name):
+        state["best_model_checkpoint"] = str(folder / Path(best).name)
+        part = path.with_name(path.name + ".part")
+        part.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
+        part.replace(path)
 
 
 def _scored(folder: Path) -> dict[int, dict[str, Any]]:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+import torch
 from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
@@ -68,7 +69,7 @@ def tune(
     out: str | Path = "runs",
     resume: str | Path | None = None,
     publish_examples: bool = False,
-    command: str | None = None,
+    origin: tuple[str, Recipe] | None = None,
 ) -> Run:
     """Run a recipe and write its run folder.
 
@@ -78,7 +79,8 @@ def tune(
         out: folder in which ``NAME-TIME/`` is made.
         resume: an unfinished run folder of the same recipe to take up again; it ends with the same weights.
         publish_examples: let a few rows' texts into record and card.
-        command: what the card gives as the command that reproduces the run.
+        origin: what stands behind ``hf-simtune tune`` for this recipe (a recipe's name or file) and the recipe that it
+            names; the card's command gives what differs from it. By default the training data.
 
     Returns:
         The run's folder and record. ``folder/model`` holds the checkpoint that scored best on the selection rows, or
@@ -89,23 +91,30 @@ def tune(
         HubError: something on the Hub could not be reached.
         RunError: the run could not be brought to its end.
     """
-    command = command or flags.command(recipe, offline=offline)
-    if offline:
-        recipe = recipe.offline()
-    recipe = recipe.checked()
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RequestError("several processes at once are not supported yet", hint="Run it as one process")
     folder = RunFolder.unfinished(Path(resume)) if resume is not None else None
+    first = folder.read_plan() if folder else None
+    if first and recipe == first.recipe:
+        offline = first.offline
+    asked = recipe
+    recipe = (recipe.offline() if offline else recipe).checked()
+    _one_process()
+    if not folder and Path(out).exists() and not Path(out).is_dir():
+        raise RequestError(f"--out {out} is a file: name a folder")
+    commit = machine.commit()
     clock = Clock()
     set_seed(recipe.seed)
     with clock.phase("load"):
-        inputs = prepare(recipe)
+        inputs = prepare(recipe, offline=offline)
         model, base = models.load(recipe.model, recipe.model_revision, max_length=recipe.max_length)
-    mode, why = (folder.read_plan().precision, "") if folder else precision.decide(recipe.precision)
+    mode, why = (first.precision, first.precision_reason) if first else precision.decide(recipe.precision)
+    pinned = dataclasses.replace(asked, precision=mode)
+    if base.revision and not offline:
+        pinned = dataclasses.replace(pinned, model_revision=base.revision)
+    target, origin_recipe = origin or (None, None)
     plan = Plan(
         recipe=recipe,
         offline=offline,
-        command=command,
+        command=flags.command(pinned, origin_recipe, target, offline=offline),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         loss=recipe.loss or losses.default_loss(inputs.train.source.shape),
         precision=mode,
@@ -113,9 +122,10 @@ def tune(
         base_weights=base.weights_sha256,
         fingerprints=inputs.fingerprints,
         publish_examples=publish_examples,
+        commit=commit,
     )
-    if folder:
-        plan = _taken_up(folder, plan)
+    if folder and first:
+        plan = _taken_up(folder, first, plan)
     else:
         folder = RunFolder.create(Path(out), recipe.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
     folder.write_plan(plan)
@@ -123,15 +133,37 @@ def tune(
     return _run(plan, folder, inputs, model, base, clock)
 
 
-def _taken_up(folder: RunFolder, plan: Plan) -> Plan:
+def _one_process() -> None:
+    """Refuse what would train something else than the record says.
+
+    Raises:
+        RequestError: several processes, or several GPUs, which the Trainer would take for one larger batch.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise RequestError(
+            "several processes at once are not supported yet",
+            hint="As in: CUDA_VISIBLE_DEVICES=0 accelerate launch --num_processes 1 recipes/mnrl_minilm.py",
+        )
+    if torch.cuda.device_count() > 1:
+        raise RequestError(
+            f"{torch.cuda.device_count()} GPUs are visible: the batch would silently be that many times as large",
+            hint="Show it one: CUDA_VISIBLE_DEVICES=0 before the command",
+        )
+
+
+def _taken_up(folder: RunFolder, first: Plan, plan: Plan) -> Plan:
     """The plan of the run's first start, if this start would go on with the same run."""
-    first = folder.read_plan()
     if differences := first.differences(plan):
         raise RequestError(
             [f"{folder.path} cannot be resumed: {difference}" for difference in differences],
             hint="Give the same recipe and data as at the start, or start a new run without --resume",
         )
-    return dataclasses.replace(first, starts=first.starts + 1)
+    commit = first.commit
+    if plan.commit != first.commit:
+        log.warning("the run began at commit %s of hf_simtune and goes on at %s", first.commit, plan.commit)
+        commit = f"{first.commit}, resumed at {plan.commit}"
+    publish = first.publish_examples or plan.publish_examples
+    return dataclasses.replace(first, starts=first.starts + 1, commit=commit, publish_examples=publish)
 
 
 def _run(
@@ -162,7 +194,10 @@ def _run(
     with clock.phase("save"):
         reloaded = _saved(plan, folder, model, best.step)
     with clock.phase("score tuned"):
-        after = {role: similarities(reloaded, loaded.dataset, progress=shown) for role, loaded in scored.items()}
+        # The base again is the base: rounding must not make a difference of it.
+        after = before
+        if best.step > 0:
+            after = {role: similarities(reloaded, loaded.dataset, progress=shown) for role, loaded in scored.items()}
     with clock.phase("compare"):
         evaluations, parts = [], []
         for role, loaded in scored.items():
@@ -171,7 +206,10 @@ def _run(
                 _evaluation(role, loaded, base, gold[role], before[role], after[role], groups, recipe.seed)
             )
             rows = np.asarray(loaded.dataset["row"], dtype=np.int64)
-            parts.append(RowScores(loaded.source.title, role, rows, groups, gold[role], before[role], after[role]))
+            source = loaded.source
+            parts.append(
+                RowScores(source.title, role, rows, groups, gold[role], before[role], after[role], source.fingerprint)
+            )
     losses_seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
     record = RunRecord(
         name=recipe.name,
@@ -180,7 +218,7 @@ def _run(
         command=plan.command,
         offline=plan.offline,
         recipe=flags.without_paths(recipe),
-        commit=machine.commit(),
+        commit=plan.commit,
         base=base,
         tuned=models.tuned_facts(reloaded, base, recipe.name),
         training=Training(

@@ -20,6 +20,7 @@ os.environ.update(
     TOKENIZERS_PARALLELISM="false",
     OMP_NUM_THREADS="1",
     NO_COLOR="1",
+    HYPOTHESIS_STORAGE_DIRECTORY=str(_CACHE / "hypothesis"),
 )
 os.environ.pop("HF_TOKEN", None)
 

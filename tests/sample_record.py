@@ -59,7 +59,13 @@ BASE = ModelFacts(
     max_length=256,
     language=("en",),
     license="apache-2.0",
-    trained_on=("s2orc", "snli", "multi_nli", "embedding-data/sentence-compression", "embedding-data/QQP"),
+    trained_on=(  # as the published card lists them
+        *("s2orc", "flax-sentence-embeddings/stackexchange_xml", "ms_marco", "gooaq", "yahoo_answers_topics"),
+        *("code_search_net", "search_qa", "eli5", "snli", "multi_nli", "wikihow", "natural_questions", "trivia_qa"),
+        *("embedding-data/sentence-compression", "embedding-data/flickr30k-captions", "embedding-data/altlex"),
+        *("embedding-data/simple-wiki", "embedding-data/QQP", "embedding-data/SPECTER", "embedding-data/PAQ_pairs"),
+        "embedding-data/WikiAnswers",
+    ),
 )
 MACHINE = Machine(
     processor="Imaginary CPU @ 2.00GHz",

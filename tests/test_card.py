@@ -20,6 +20,7 @@ from sample_record import HOSTILE
 from hf_simtune.card import render
 from hf_simtune.card_metadata import check_metadata, metadata
 from hf_simtune.errors import RunError
+from hf_simtune.evaluation.compare import certainty, power_sentence, verdict_sentence
 from hf_simtune.record import RunRecord, Score
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -73,10 +74,30 @@ def test_a_card_made_from_the_saved_record_is_the_same(tmp_path: Path) -> None:
 
 def test_an_improved_run_opens_with_the_verdict_and_its_figures() -> None:
     opening = markdown(render(sample_record.improved())).split("\n## ", 1)[0]
-    for fact in ("**Improved.**", "70.00", "72.25", "+2.25", "+1.31 to +3.19", "p = 0.0001", "1,379 rows"):
+    for fact in ("**Improved.**", "70.00", "72.25", "+2.25", "+1.31 to +3.19", "p &lt; 0.001", "1,379 rows"):
         assert fact in opening
+    comparison = sample_record.improved().report.comparison
+    assert comparison
+    assert f"> {power_sentence(comparison)}\n" in opening
     assert "a gain of 1.34 points or more" in opening
     assert "400 more labelled rows would bring that to 1.18" in opening
+
+
+def test_card_and_terminal_word_the_same_figures() -> None:
+    comparison = sample_record.improved().report.comparison
+    assert comparison
+    sure = certainty(comparison)
+    assert sure == "95 % interval +1.31 to +3.19, p < 0.001"
+    assert f"({sure})" in verdict_sentence(comparison)
+    assert f"({sure})".replace("<", "&lt;") in render(sample_record.improved())
+
+
+def test_the_card_claims_no_more_than_what_this_run_selected() -> None:
+    page = " ".join(render(sample_record.improved()).split())
+    assert "(1,379 rows, not used for selection in this run)" in page
+    assert "This run selected nothing on them." in page
+    assert "never used" not in page
+    assert "chose nothing" not in page
 
 
 def test_the_rows_that_chose_the_checkpoint_get_no_verdict() -> None:
@@ -168,6 +189,20 @@ def test_the_card_says_that_the_base_has_seen_the_training_data() -> None:
     )
 
 
+def test_that_the_base_has_seen_the_training_data_stands_in_the_opening_too() -> None:
+    said = "> **This run retrains on data that the base has seen**: the base model's card lists "
+    record = sample_record.improved()
+    assert record.training.source.kind == "local copy"
+    opening = markdown(render(record)).split("\n## ", 1)[0]
+    assert f"{said}`embedding-data/sentence-compression`." in opening
+    other = dataclasses.replace(record.training.source, name="acme/secret")
+    unseen = dataclasses.replace(record, training=dataclasses.replace(record.training, source=other))
+    assert "retrains" not in render(unseen)
+    seen = dataclasses.replace(record.base, trained_on=("sentence-transformers/stsb",))
+    opening = markdown(render(dataclasses.replace(record, base=seen))).split("\n## ", 1)[0]
+    assert "> **Not unseen data**: the base model's card lists `sentence-transformers/stsb`" in opening
+
+
 @pytest.mark.parametrize(
     ("seen", "warning"),
     [
@@ -195,9 +230,53 @@ def test_kept_leaks_and_sets_that_were_not_checked_are_named() -> None:
     record = sample_record.improved()
     record = dataclasses.replace(record, recipe=record.recipe | {"keep_leaks": True}, leakage=record.leakage[:1])
     leakage = section(render(record), "Leakage")
-    assert "the shared pairs were kept in the training data" in leakage
+    assert "the shared pairs, 12 same and 2 near, were kept in the training data" in leakage
     assert "`sentence-transformers/stsb:validation`: **not checked**" in leakage
     assert "`sentence-transformers/stsb:test`: **not checked**" not in leakage
+
+
+@pytest.mark.parametrize(("exact", "near", "warned"), [(0, 3, True), (3, 0, True), (0, 0, False)])
+def test_kept_leaks_are_warned_of_when_they_are_only_nearly_the_same(exact: int, near: int, warned: bool) -> None:
+    record = sample_record.improved()
+    found = dataclasses.replace(record.leakage[0], pairs_exact=exact, pairs_near=near)
+    record = dataclasses.replace(record, recipe=record.recipe | {"keep_leaks": True}, leakage=(found,))
+    assert ("too high to be believed" in section(render(record), "Leakage")) is warned
+
+
+def test_a_part_of_a_file_is_said_to_be_one_wherever_its_rows_stand() -> None:
+    record = sample_record.improved()
+    part = "report: 10 % of the rows, by connected rows"
+    source = dataclasses.replace(
+        record.report.source, name="mine.csv", kind="file", split="report", revision=None, part=part
+    )
+    record = dataclasses.replace(record, evaluations=(dataclasses.replace(record.report, source=source),))
+    page = render(record)
+    assert f"On `mine.csv:report` (a part, {part}) (1,379 rows" in page
+    for heading in ("Before and after", "Data"):
+        assert f"`mine.csv:report` (a part, {part})" in section(page, heading)
+    assert "model-index" not in front_matter(page)
+
+
+ALONE = "Files and folders go by their names alone: put the paths where they are on your machine."
+
+
+def test_a_command_that_lost_its_paths_says_so() -> None:
+    record = sample_record.improved()  # trained on a local copy
+    assert ALONE in section(render(record), "Reproduce it")
+    source = dataclasses.replace(record.training.source, kind="hub")
+    record = dataclasses.replace(record, training=dataclasses.replace(record.training, source=source))
+    assert ALONE not in render(record)
+    folder = dataclasses.replace(record.base, name="my-model", hub_id=None)
+    assert ALONE in render(dataclasses.replace(record, base=folder))
+    assert ALONE not in render(sample_record.no_evidence())
+
+
+def test_the_times_of_a_run_that_was_taken_up_again_are_those_of_its_last_start() -> None:
+    record = sample_record.improved()
+    assert "last start" not in render(record)
+    again = dataclasses.replace(record, training=dataclasses.replace(record.training, resumed=2))
+    (line,) = (line for line in section(render(again), "Reproduce it").splitlines() if line.startswith("| time |"))
+    assert line.endswith("(of the last start only: the run was taken up again 2 ×) |")  # noqa: RUF001
 
 
 def test_only_a_revision_of_the_hub_is_called_one() -> None:

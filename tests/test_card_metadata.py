@@ -11,8 +11,10 @@ import pytest
 import sample_record
 from huggingface_hub import ModelCard, ModelCardData
 
+from hf_simtune import catalogue
 from hf_simtune.card import render
-from hf_simtune.card_metadata import check_metadata, metadata
+from hf_simtune.card_metadata import WELL_KNOWN, check_metadata, metadata
+from hf_simtune.data import spec
 from hf_simtune.record import ModelFacts
 
 
@@ -53,6 +55,48 @@ def test_names_that_are_not_on_the_hub_stay_out_of_the_metadata() -> None:
     assert not {"datasets", "base_model", "base_model_relation", "model-index", "language"} & set(value)
     assert value["license"] == "unknown"
     assert check_metadata(value) == []
+
+
+def test_a_part_of_a_data_set_is_never_published_as_its_whole_split() -> None:
+    record = sample_record.improved()
+    part = dataclasses.replace(record.report.source, part="report: 10 % of the rows, by connected rows")
+    value = metadata(dataclasses.replace(record, evaluations=(dataclasses.replace(record.report, source=part),)))
+    assert "model-index" not in value
+
+
+def test_a_folder_that_is_only_named_like_a_data_set_of_the_hub_is_not_claimed_to_be_one() -> None:
+    record = sample_record.improved()
+    train = dataclasses.replace(record.training.source, name="acme/secret", kind="local copy")
+    rows = dataclasses.replace(record.report.source, name="acme/secret-rows", kind="local copy", revision=None)
+    record = dataclasses.replace(
+        record,
+        training=dataclasses.replace(record.training, source=train),
+        evaluations=(dataclasses.replace(record.report, source=rows),),
+    )
+    value = metadata(record)
+    assert "datasets" not in value
+    assert "model-index" not in value
+    assert "huggingface.co/datasets/acme" not in render(record)
+
+
+def test_a_local_copy_of_a_data_set_that_the_recipes_name_is_listed_without_a_revision() -> None:
+    record = sample_record.improved()
+    rows = dataclasses.replace(record.report.source, kind="local copy")
+    value = metadata(dataclasses.replace(record, evaluations=(dataclasses.replace(record.report, source=rows),)))
+    assert value["datasets"] == ["embedding-data/sentence-compression"]
+    data = value["model-index"][0]["results"][0]["dataset"]
+    assert (data["type"], data["name"]) == (
+        "sentence-transformers/stsb",
+        "sentence-transformers/stsb:test (local copy)",
+    )
+    assert "revision" not in data
+
+
+def test_every_data_set_that_a_shipped_recipe_names_is_known_to_be_public() -> None:
+    recipes = [catalogue.load(path) for path in catalogue.recipe_folder().rglob("*.py")]
+    named = [name for recipe in recipes for name in (recipe.train_data, recipe.select_on, recipe.report_on) if name]
+    assert named
+    assert {spec.parse(name).name for name in named if not name.startswith("builtin:")} <= WELL_KNOWN
 
 
 def test_a_licence_that_the_hub_does_not_know_is_named_as_other() -> None:

@@ -55,29 +55,6 @@ def test_a_code_block_cannot_be_closed_from_inside() -> None:
     assert (token.type, token.content) == ("fence", "x\n```\n# heading\n`````\n")
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(0.0125, "+1.25"), (-0.0125, "-1.25"), (0.0, "0.00"), (-0.0, "0.00"), (0.00002, "+0.002"), (1.0, "+100.00")],
-)
-def test_a_difference_shows_its_sign_and_is_only_zero_when_it_is(value: float, text: str) -> None:
-    assert card_text.signed(value) == text
-
-
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.0001, "0.0001"), (0.0000099, "0.00001"), (0.034, "0.034"), (0.42, "0.42"), (1.0, "1.00")]
-)
-def test_a_p_value_is_never_zero(value: float, text: str) -> None:
-    assert card_text.p_value(value) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(3.21, "3.2 s"), (59.97, "1 min 0 s"), (260, "4 min 20 s"), (3599.7, "1 h 0 min"), (3725, "1 h 2 min")],
-)
-def test_durations_read_like_durations(seconds: float, text: str) -> None:
-    assert card_text.duration(seconds) == text
-
-
 @pytest.mark.parametrize("value", [None, 0.5, True, object()])
 def test_a_value_without_a_format_is_refused(value: object) -> None:
     with pytest.raises(TypeError, match="needs a format"):

@@ -46,11 +46,11 @@ def test_help_names_every_recipe_field_with_its_text(capsys: pytest.CaptureFixtu
 @pytest.mark.slow
 def test_help_comes_at_once() -> None:
     fastest = 9.0
-    for _ in range(3):
+    for _ in range(5):
         start = time.perf_counter()
         subprocess.run([sys.executable, "-m", "hf_simtune", "--help"], capture_output=True, check=True, cwd=CHECKOUT)
         fastest = min(fastest, time.perf_counter() - start)
-    assert fastest < 2.0, f"{fastest:.2f} s: something heavy is imported (0.1 s on an idle machine)"
+    assert fastest < 0.5, f"{fastest:.2f} s: something heavy is imported"
 
 
 @pytest.mark.parametrize(

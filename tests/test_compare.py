@@ -235,8 +235,8 @@ def test_more_rows_are_about_a_third_more_and_the_gain_shrinks_with_their_root()
 
 def test_the_power_line_reads_as_it_should():
     assert power_sentence(figures()) == (
-        "With these 1,379 rows (1,179 groups) a gain of 1.1 points or more would have been seen in 4 of 5 runs; "
-        "400 more labelled rows would bring that to 1.0."
+        "With these 1,379 rows (1,179 groups) a gain of 1.09 points or more would have been seen in 4 of 5 runs; "
+        "400 more labelled rows would bring that to 0.96."
     )
     assert power_sentence(figures(n=20, groups=20, detectable=0.1004, more_rows=1, detectable_with_more=0.1002)) == (
         "With these 20 rows a gain of 10.04 points or more would have been seen in 4 of 5 runs; "
@@ -246,10 +246,11 @@ def test_the_power_line_reads_as_it_should():
 
 def test_the_verdict_reads_as_it_should():
     assert verdict_sentence(figures()) == (
-        "Improved: Spearman x 100 went from 82.03 to 83.24, +1.21 points (95 % interval +0.45 to +1.98, p = 0.0032)."
+        "Improved: Spearman x 100 went from 82.03 to 83.24, +1.21 points (95 % interval +0.45 to +1.98, p = 0.003)."
     )
     tiny = figures(difference=0.00003, low=0.000002, high=0.0001)
     assert "+0.003 points (95 % interval +0.0002 to +0.01," in verdict_sentence(tiny)
+    assert verdict_sentence(figures(p=1 / 10_001)).endswith("(95 % interval +0.45 to +1.98, p < 0.001).")
 
 
 def test_the_sentences_of_real_results_hold_their_figures_or_their_reason():

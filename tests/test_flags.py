@@ -84,7 +84,7 @@ def test_local_paths_are_cut_to_their_names_in_commands_and_records(tmp_path: Pa
     folder.mkdir(parents=True)
     own = Recipe(name="x", train_data=str(file), select_on=f"{folder}:validation", report_on=f"{folder}:test")
     assert str(tmp_path) not in flags.command(own)
-    assert flags.command(own).startswith("hf-simtune tune rows.csv --select-on org/data:validation")
+    assert flags.command(own).startswith("hf-simtune tune rows.csv --name x --select-on org/data:validation")
     assert flags.without_paths(own)["train_data"] == "rows.csv"
 
 

@@ -146,6 +146,13 @@ def test_told_scales_are_rescaled_and_recorded(write: Write, get: Callable[..., 
     assert (plain.source.rescaled_from, plain.source.rescaled_because) == (None, None)
 
 
+@pytest.mark.parametrize("told", [(float("nan"), 5), (0, float("inf")), (3, 3), (5, 0), (1,), (0, "five")])
+def test_a_scale_that_is_none_is_refused_by_name(told: Any, write: Write, get: Callable[..., Loaded]) -> None:
+    path = write("rows.csv", as_csv(ROWS, HEADER))
+    with pytest.raises(RequestError, match=r"--eval-score-range is \(.*: it must be two numbers, the lower first"):
+        get(path, score_range=told, flags="--eval-", skip_bad_rows=True)
+
+
 @pytest.mark.parametrize(
     "name", ["nothere.csv", "./nowhere/x.jsonl", "stsb", "builtin:movies", "a b/c d", "data.csv:train"]
 )

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,8 +86,44 @@ def test_a_model_whose_weights_are_cut_short_is_refused_in_a_sentence(tmp_path: 
     folder = tiny_model(tmp_path / "tiny")
     weights = next(folder.rglob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:1000])
-    with pytest.raises(RequestError, match="does not load"):
+    with pytest.raises(RequestError, match="does not load") as told:
         models.load(str(folder))
+    assert "emote code" not in str(told.value), "these weights are broken, and no code would mend them"
+
+
+def test_a_model_that_needs_remote_code_is_refused_with_that_reason(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "tiny")
+    modules = json.loads((folder / "modules.json").read_text(encoding="utf-8"))
+    modules[0]["type"] = "own_code.Encoder"
+    (folder / "modules.json").write_text(json.dumps(modules), encoding="utf-8")
+    (folder / "own_code.py").write_text("raise SystemExit('it ran')\n", encoding="utf-8")
+    with pytest.raises(RequestError, match="does not load") as told:
+        models.load(str(folder))
+    assert "Remote code is never run" in str(told.value)
+
+
+def roberta(folder: Path) -> Path:
+    """A tiny random RoBERTa: 40 rows of positions, of which the first two serve padding."""
+    from transformers import RobertaConfig, RobertaModel
+
+    tiny_model(folder)
+    tokens = len((folder / "tokenizer.json").read_text(encoding="utf-8"))  # more than the vocabulary has
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    config = RobertaConfig(vocab_size=tokens, max_position_embeddings=40, pad_token_id=1, **sizes)
+    RobertaModel(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("make", "positions"), [(tiny_model, 128), (roberta, 38)])
+def test_a_maximum_length_beyond_the_positions_is_refused(
+    make: Callable[[Path], Path], positions: int, tmp_path: Path
+) -> None:
+    folder = make(tmp_path / "model")
+    with pytest.raises(RequestError, match=rf"{positions + 1} tokens is beyond the {positions} positions"):
+        models.load(str(folder), max_length=positions + 1)
+    model, facts = models.load(str(folder), max_length=positions)
+    assert facts.max_length == positions
+    assert model.encode("the dog ran " * 200).shape == (32,), "and the longest that is allowed works"
 
 
 SCRIPT = """

@@ -13,11 +13,10 @@ import hf_simtune
 PACKAGE = CHECKOUT / "hf_simtune"
 # What may import what: only rooms below. The order is the house's.
 FLOORS = [
-    {"errors", "version", "report_text"},
+    {"errors", "version", "wording", "report_text", "recipe"},
     {
         "weights",
         "hub",
-        "recipe",
         "data.spec",
         "evaluation.correlation",
         "evaluation.groups",

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 from conftest import CHECKOUT
 from loopback_hub import LoopbackHub
-from test_recipe_over_http import ACCELERATE, data, hub, run  # noqa: F401
+from test_recipe_over_http import data, hub, run  # noqa: F401
 
 from hf_simtune import reference
 from hf_simtune.data import export
 from hf_simtune.recipe import Recipe
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-SMALL = ["--train-rows", "96", "--batch-size", "16", "--evaluations", "1"]
+SMALL = ["--train-rows", "96", "--batch-size", "16", "--evaluations", "1", "--precision", "fp32"]
 IN_CI = {"make demo", "make test"}
 INSTALL = {"python -m venv .venv && . .venv/bin/activate", "pip install -c constraints.txt -e '.[offline]'"}
 
@@ -61,7 +61,7 @@ def test_every_command_of_the_readme_runs(hub: tuple[LoopbackHub, dict[str, str]
             continue
         words = shlex.split(line)
         if words[0] == "accelerate":
-            words = [str(Path(sys.executable).parent / "accelerate"), "launch", *ACCELERATE, *words[2:], *SMALL]
+            words = [str(Path(sys.executable).parent / "accelerate"), "launch", *words[2:], *SMALL]
         elif words[:2] == ["hf-simtune", "tune"] and not {"--dry-run", "--resume"} & set(words):
             words = [sys.executable, "-m", "hf_simtune", *words[1:], *SMALL]
         else:

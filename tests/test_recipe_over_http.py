@@ -15,8 +15,7 @@ from tiny import hub_folder_from_rows
 from hf_simtune.data.sports import generate
 from hf_simtune.record import RunRecord
 
-ACCELERATE = ("--num_processes", "1", "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no")
-FEW = ("--train-rows", "256", "--evaluations", "1", "--batch-size", "32")
+FEW = ("--train-rows", "256", "--evaluations", "1", "--batch-size", "32", "--precision", "fp32")
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +63,7 @@ def test_the_shipped_recipe_runs_unmodified_and_the_three_ways_do_the_same_thing
     script = str(CHECKOUT / "recipes" / "mnrl_minilm.py")
     binaries = Path(sys.executable).parent
     ways = {
-        "launch": [str(binaries / "accelerate"), "launch", *ACCELERATE, script],
+        "launch": [str(binaries / "accelerate"), "launch", script],
         "script": [sys.executable, script],
         "command": [sys.executable, "-m", "hf_simtune", "tune", "mnrl_minilm"],
     }
@@ -100,7 +99,7 @@ def test_the_shipped_recipe_runs_unmodified_and_the_three_ways_do_the_same_thing
         assert (
             other.command
             == first.command
-            == "hf-simtune tune mnrl_minilm " + " ".join(["--train-rows 256", "--batch-size 32", "--evaluations 1"])
+            == "hf-simtune tune mnrl_minilm --train-rows 256 --batch-size 32 --evaluations 1 --precision fp32"
         )
     if SHARED_HUB.is_dir():
         assert 100 * (first.report.base.spearman or 0) == pytest.approx(82.032, abs=0.005)
@@ -118,3 +117,37 @@ def test_without_hub_cache_and_offline_one_error_names_the_three_ways_on(tmp_pat
     for way in ("--offline", "local file", "HF_HOME"):
         assert way in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.slow
+def test_offline_asks_nobody_anything(tmp_path: Path, minilm: Path) -> None:
+    from hf_simtune.data import export
+
+    export.sports(str(tmp_path / "my_pairs.csv"), shape="pairs", split="train", rows=64)
+    with LoopbackHub(storage=tmp_path / "storage") as server:
+        environment = server.environment(tmp_path / "home")
+        assert "HF_HUB_OFFLINE" not in environment, "a Hub that is forbidden would prove nothing"
+        # Unscored rows of one's own have no scores to be measured on: that is where a run might turn to the Hub.
+        words = [sys.executable, "-m", "hf_simtune", "tune", "my_pairs.csv", "--offline", "--evaluations", "1"]
+        done = run([*words, "--batch-size", "16", "--precision", "fp32"], environment, tmp_path)
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert server.requests == []
+    assert "builtin:sports/scored:test" in done.stdout
+    assert the_record(tmp_path).offline
+
+
+@pytest.mark.slow
+def test_what_accelerate_was_configured_with_does_not_change_the_recipe(tmp_path: Path, minilm: Path) -> None:
+    script = str(CHECKOUT / "recipes" / "mnrl_minilm.py")
+    words = [str(Path(sys.executable).parent / "accelerate"), "launch", "--mixed_precision", "bf16", script]
+    few = ["--offline", "--train-rows", "32", "--batch-size", "16", "--evaluations", "1", "--precision", "fp32"]
+    with LoopbackHub(storage=tmp_path / "storage") as server:
+        environment = server.environment(tmp_path / "home")
+    plain = run([sys.executable, script, *few, "--out", "plain"], environment, tmp_path)
+    launched = run([*words, *few, "--out", "launched"], environment, tmp_path)
+    assert (plain.returncode, launched.returncode) == (0, 0), launched.stderr[-3000:]
+    scores = [
+        RunRecord.load(next(tmp_path.glob(f"{out}/*/record.json"))).training.checkpoints[-1].spearman
+        for out in ("plain", "launched")
+    ]
+    assert scores[0] == scores[1]

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sample_record import improved, no_evidence, with_text
 
 from hf_simtune import report, report_text
+from hf_simtune.evaluation.compare import power_sentence
 from hf_simtune.plots import Axis
 from hf_simtune.record import Checkpoint, Evaluation, RunRecord
 from hf_simtune.scores_file import RowScores
@@ -105,12 +106,16 @@ def read(html: str) -> Page:
 
 
 def test_the_headline_is_the_verdict_with_its_gain_and_interval() -> None:
+    comparison = improved().report.comparison
+    assert comparison
     text = read(report.render(improved(), both())).text
     assert "Improved by 2.25 points" in text
-    assert f"{TEST} went from 70.00 to 72.25: +2.25 points, 95 % interval +1.31 to +3.19." in text
+    assert f"{TEST} went from 70.00 to 72.25: +2.25 points (95 % interval +1.31 to +3.19, p < 0.001)." in text
     assert "1,379 rows in 1,179 groups" in text
-    assert "10,000 resamples, seed 42, p = 0.0001" in text
-    assert "400 more labelled rows would bring that to 1.2" in text
+    assert "10,000 resamples, seed 42." in text
+    assert "this run selected nothing on them" in text
+    assert power_sentence(comparison) in text
+    assert "400 more labelled rows would bring that to 1.18." in text
 
 
 @pytest.mark.parametrize(
@@ -394,6 +399,7 @@ def contrast(one: str, other: str) -> float:
         (0.0125, "+1.25"),
         (-0.0125, "\N{MINUS SIGN}1.25"),
         (0.00003, "+0.003"),
+        (-0.0, "0.00"),
         (-0.00001, "\N{MINUS SIGN}0.001"),
         (1e-15, "0.00"),
         (0.0, "0.00"),
@@ -405,12 +411,24 @@ def test_a_difference_keeps_its_sign_and_a_missing_one_is_named(value: float | N
     assert report_text.signed(value) == text
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(1.24, "1.2 s"), (42.4, "42 s"), (59.6, "1 min 00 s"), (260.2, "4 min 20 s"), (4320, "1 h 12 min")],
-)
-def test_durations_are_said_as_a_person_would(seconds: float, text: str) -> None:
-    assert report_text.duration(seconds) == text
+def test_only_the_minus_of_a_number_is_set_as_one() -> None:
+    text = "-0.25 to -1.00 on all-MiniLM-L6-v2, 2026-11-20"
+    assert report_text.minus(text) == "\N{MINUS SIGN}0.25 to \N{MINUS SIGN}1.00 on all-MiniLM-L6-v2, 2026-11-20"
+
+
+def test_the_interval_of_a_loss_has_the_pages_minus() -> None:
+    record = compared(improved(), verdict="regressed", difference=-0.02, low=-0.03, high=-0.01)
+    text = read(report.render(record, both())).text
+    assert "\N{MINUS SIGN}2.00 points (95 % interval \N{MINUS SIGN}3.00 to \N{MINUS SIGN}1.00, p < 0.001)." in text
+
+
+def test_the_times_of_a_run_that_was_taken_up_again_are_those_of_its_last_start() -> None:
+    record = improved()
+    assert "last start" not in report.render(record, both())
+    again = dataclasses.replace(record, training=dataclasses.replace(record.training, resumed=2))
+    text = read(report.render(again, both())).text
+    assert "in 45 min 12 s (the last start only)." in text
+    assert "Time of the last start only" in text
 
 
 def test_the_axis_holds_its_values_and_labels_its_ticks_evenly() -> None:

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from conftest import CHECKOUT
 
 from hf_simtune.data.load import Loaded, load
-from hf_simtune.data.split import split
+from hf_simtune.data.normalise import normalised
+from hf_simtune.data.split import _groups, split
 from hf_simtune.errors import RequestError
+from hf_simtune.evaluation.groups import connected_groups, groups_of_ids
+
+PARTS = ("train", "select", "report")
 
 
 def scored(tmp_path: Path, rows: list[str]) -> Loaded:
@@ -40,6 +49,64 @@ def test_parts_share_no_sentence_and_hold_every_row(tmp_path: Path) -> None:
         "report: 10 % of the rows, by connected rows",
     ]
     assert len({part.source.fingerprint for part in parts}) == 3
+
+
+def test_each_part_has_a_title_of_its_own_that_no_split_can_have(tmp_path: Path) -> None:
+    loaded = scored(tmp_path, [row(f"a{n}", f"b{n}") for n in range(300)])
+    assert [part.source.title for part in split(loaded, 0)] == [f"rows.jsonl:{name}" for name in PARTS]
+    source = dataclasses.replace(loaded.source, name="org/rows", split="train")
+    of_hub = split(Loaded(loaded.dataset, source), 0)
+    assert [part.source.title for part in of_hub] == [f"org/rows:train[{name}]" for name in PARTS]
+
+
+def test_groups_by_hash_are_those_by_the_texts_themselves(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0).integers
+    rows = [row(f"Sentence {draw(4000)}!", f"SENTENCE {draw(4000)}") for _ in range(2500)]
+    loaded = scored(tmp_path, rows)
+    forms = ([normalised(text) for text in loaded.dataset[name]] for name in ("sentence1", "sentence2"))
+    expected = connected_groups(*forms)
+    assert _groups(loaded).tolist() == expected.tolist()
+    assert 100 < len(set(expected.tolist())) < 2400
+
+
+def test_ids_may_be_any_whole_numbers() -> None:
+    low, high = np.iinfo(np.int64).min, np.iinfo(np.int64).max
+    assert groups_of_ids(np.array([low, 5, 0]), np.array([high, -7, low])).tolist() == [0, 1, 0]
+    assert groups_of_ids(np.empty(0, np.int64), np.empty(0, np.int64)).shape == (0,)
+    with pytest.raises(RequestError, match="sentence1 has 1 rows and sentence2 2"):
+        groups_of_ids(np.array([1]), np.array([1, 2]))
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from hf_simtune.data.load import load
+from hf_simtune.data.split import split
+def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+small, large = (load(path, cache_dir=Path(sys.argv[3])) for path in sys.argv[1:3])
+split(small, 0)
+before = peak()
+parts = split(large, 0)
+print(sum(part.source.rows for part in parts), peak() - before)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="resource is a Unix module")
+def test_memory_does_not_grow_with_the_texts_of_a_file_that_is_split(tmp_path: Path) -> None:
+    paths = {}
+    for name, rows in (("small", 2_000), ("large", 200_000)):
+        paths[name] = tmp_path / f"{name}.jsonl"
+        with paths[name].open("w", encoding="utf-8") as file:
+            file.writelines(
+                row(f"sentence {n} of the first column", f"and {n} of the second") + "\n" for n in range(rows)
+            )
+    command = [sys.executable, "-c", MEASURE, str(paths["small"]), str(paths["large"]), str(tmp_path / "cache")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    rows_seen, megabytes = done.stdout.split()
+    assert int(rows_seen) == 200_000
+    # The file's own pages, read through a memory map, are counted too: some 20 MB. As lists of texts it took 130 MB.
+    assert float(megabytes) < 60
 
 
 def test_the_seed_decides_the_parts(tmp_path: Path) -> None:

@@ -75,3 +75,10 @@ def test_the_untouched_minilm_beats_word_counts_and_leaves_room(minilm: Path) ->
     )
     base = spearman((first * second).sum(1), rows)
     assert max(BASE_BETWEEN[0], *bags_of_words(rows).values()) < base < BASE_BETWEEN[1]
+
+
+def test_the_readme_states_what_word_counts_reach() -> None:
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    found = re.search(r"the best of four bags of words reaches\s+([\d.]+)", readme)
+    assert found is not None
+    assert max(bags_of_words(rows_of("test")).values()) == pytest.approx(float(found[1]), abs=0.05)

@@ -179,18 +179,27 @@ def test_a_restored_checkpoint_that_is_not_the_scored_one_fails_the_run(
         tune(small(model), out=tmp_path)
 
 
+KINDS: dict[str, dict[str, object]] = {
+    "cosent in fp32": {},
+    # What the shipped recipe runs: pairs, a sampler that avoids duplicates, bf16, and here a second epoch.
+    "mnrl in bf16": {"train_data": "builtin:sports/pairs:train", "precision": "bf16", "epochs": 2.0},
+}
+
+
 @pytest.mark.slow
-def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(
-    model: Path, tmp_path: Path, finished: tuple[Path, RunRecord]
-) -> None:
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(kind: str, model: Path, tmp_path: Path) -> None:
+    changes = KINDS[kind]
+    whole = tune(small(model, **changes), out=tmp_path / "whole")
     code = (
-        f"import sys; sys.path.insert(0, {str(CHECKOUT / 'tests')!r}); from test_tuning import small; "
-        "from pathlib import Path; from hf_simtune import tune; "
-        f"tune(small(Path({str(model)!r})), out={str(tmp_path)!r})"
+        f"import sys; sys.path.insert(0, {str(CHECKOUT / 'tests')!r}); from test_tuning import KINDS, small; "
+        "import torch; torch.set_num_threads(1); from pathlib import Path; from hf_simtune import tune; "
+        f"tune(small(Path({str(model)!r}), **KINDS[{kind!r}]), out={str(tmp_path / 'killed')!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stderr=subprocess.DEVNULL, env=os.environ)
+    first = whole.record.training.checkpoints[1].step
     deadline = time.monotonic() + 300
-    while not (found := list(tmp_path.glob("small-*/trainer/checkpoint-2/trainer_state.json"))):
+    while not (found := list(tmp_path.glob(f"killed/*/trainer/checkpoint-{first}/trainer_state.json"))):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.01)
@@ -198,17 +207,70 @@ def test_a_killed_run_that_is_resumed_ends_with_the_same_weights(
     process.wait()
     folder = found[0].parents[2]
     assert not (folder / "record.json").exists()
-    run = tune(small(model), resume=folder)
+    moved = folder.rename(tmp_path / "moved")  # the trainer remembers its best checkpoint by its path
+    run = tune(small(model, **changes), resume=moved)
     assert run.record.training.resumed == 1
-    assert run.record.tuned.weights_sha256 == finished[1].tuned.weights_sha256
+    assert run.record.tuned.weights_sha256 == whole.record.tuned.weights_sha256
 
     def scored(place: Path) -> dict[int, str]:
         lines = map(json.loads, (place / "trainer" / "scored.jsonl").read_text(encoding="utf-8").splitlines())
         return {line["step"]: line["weights"] for line in lines}
 
-    assert scored(folder) == scored(finished[0])
+    assert scored(moved) == scored(whole.folder)
+    assert run.record.training.checkpoints == whole.record.training.checkpoints
     with pytest.raises(RequestError, match="is finished"):
-        tune(small(model), resume=folder)
+        tune(small(model, **changes), resume=moved)
+
+
+def test_a_line_cut_short_by_a_kill_does_not_take_the_next_one_with_it(model: Path, tmp_path: Path) -> None:
+    from hf_simtune.data.load import load
+    from hf_simtune.evaluation.sts import SimilarityEvaluator
+    from hf_simtune.models import load as load_model
+    from hf_simtune.train import SCORED, scored_weights
+
+    encoder, facts = load_model(str(model))
+    rows = load("builtin:sports/scored:validation").dataset.select(range(20))
+    (tmp_path / SCORED).write_text('{"step": 2, "spear', encoding="utf-8")
+    SimilarityEvaluator(rows, log_file=tmp_path / SCORED)(encoder, output_path=str(tmp_path), epoch=1.0, steps=4)
+    assert scored_weights(tmp_path, 4) == facts.weights_sha256
+    with pytest.raises(RunError, match="no score of it"):
+        scored_weights(tmp_path, 2)
+
+
+def test_fp16_without_a_gpu_is_refused(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(RequestError, match="fp16 needs a CUDA GPU"):
+        tune(small(model, precision="fp16"), out=tmp_path)
+
+
+def test_several_gpus_are_refused_for_now(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    with pytest.raises(RequestError, match="2 GPUs are visible"):
+        tune(small(model), out=tmp_path)
+
+
+def test_an_offline_run_is_resumed_with_and_without_saying_so_again(model: Path, tmp_path: Path) -> None:
+    recipe = small(model, train_rows=32, evaluations=1)
+    run = tune(recipe, out=tmp_path, offline=True)
+    (run.folder / "record.json").unlink()
+    again = tune(recipe, resume=run.folder, offline=True)
+    assert again.record.offline and again.record.training.resumed == 1
+    (run.folder / "record.json").unlink()
+    third = tune(RunFolder(run.folder).read_plan().recipe, resume=run.folder)
+    assert third.record.offline and third.record.training.resumed == 2
+    assert third.record.tuned.weights_sha256 == run.record.tuned.weights_sha256
+
+
+def test_the_cards_command_pins_what_a_probe_decided(finished: tuple[Path, RunRecord]) -> None:
+    command = finished[1].command
+    assert command.startswith("hf-simtune tune builtin:sports/scored:train")
+    assert "--precision fp32" in command and "--name small" in command and "--model tiny" in command
+
+
+def test_an_output_that_is_a_file_is_refused_before_anything_is_loaded(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(RequestError, match="is a file: name a folder"):
+        tune(small(model, train_data="./nowhere.csv"), out=tmp_path / "file")
 
 
 def test_resuming_something_else_is_refused_with_the_difference(

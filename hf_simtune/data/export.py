@@ -33,6 +33,8 @@ def sports(out: str, *, shape: str, split: str, rows: int, seed: int = 0, force:
         problems.append(f"--out {out}: a .txt file holds one sentence a line; for {shape} take .csv, .tsv or .jsonl")
     if out != "-" and path.exists() and not force:
         problems.append(f"{out} exists; --force writes over it")
+    if out != "-" and not path.parent.is_dir():
+        problems.append(f"--out {out}: there is no folder {path.parent}")
     if problems:
         raise RequestError(problems)
     made = generate(shape, split, rows, seed)

@@ -15,7 +15,7 @@ from hf_simtune.data.normalise import normalised
 from hf_simtune.errors import DataError, RequestError
 from hf_simtune.record import Leakage
 
-__all__ = ["EXAMPLES", "Leaks", "find_leaks", "without"]
+__all__ = ["EXAMPLES", "Leaks", "find_leaks", "shared_pairs", "without"]
 
 EXAMPLES = 5  # (training row, evaluation row) pairs kept for each evaluation set
 _BATCH = 2000  # training rows in memory at a time
@@ -109,6 +109,29 @@ def without(train: Dataset, leaks: Leaks) -> Dataset:
     keep = np.ones(len(train), dtype=bool)
     keep[leaks.drop] = False
     return train.select(np.flatnonzero(keep))
+
+
+def shared_pairs(first: Dataset, second: Dataset) -> list[tuple[int, int]]:
+    """The pairs that two sets of scored rows share, in either order, after ``normalised``.
+
+    Near pairs are left out: there is nothing to drop here, and a pair that says something else must not stop a run.
+
+    Args:
+        first: columns ``sentence1, sentence2, row``.
+        second: the same.
+
+    Returns:
+        For each row of ``second`` that holds such a pair, in its order: the number of the first row of ``first`` that
+        holds it, and its own number.
+    """
+    columns = ("sentence1", "sentence2")
+    known = _Known({"": first})
+    shared = []
+    for _, rows, (some, others) in _batches(second, columns):
+        for row, one, other in zip(rows, some, others, strict=True):
+            if (pair := known.pair(one, other)) is not None:
+                shared.append((known.parts[""].pairs[pair][0], row))
+    return shared
 
 
 _Pair = tuple[int, int]  # the ids of two texts, the lower first

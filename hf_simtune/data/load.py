@@ -87,15 +87,16 @@ def load(
         flags: what stands before ``columns`` and ``score-range`` in flags that a message names, as in ``--eval-``.
 
     Raises:
-        RequestError: the name, the columns or the shape are wrong or ambiguous.
+        RequestError: the name, the columns, the shape or the scale are wrong or ambiguous.
         DataError: bad rows; the first five with file, line, column and value, and the count of all by reason.
         HubError: the Hub could not be reached, or does not have it.
     """
+    scale = _range(score_range, f"{flags}score-range")
     parsed = parse(name)
     opened = _open(parsed, shape or (expect[0] if expect else "pairs"), rows, cache_dir)
     title = opened.rows.title
     layout = find_layout(opened.rows.columns, columns=columns, shape=shape, expect=expect, title=title, flags=flags)
-    scale, because = (score_range, f"{flags}score-range") if score_range else (opened.scale, "the data card states it")
+    scale, because = (scale, f"{flags}score-range") if scale else (opened.scale, "the data card states it")
     if layout.shape != "scored":
         scale = None
     folder = (cache_dir or Path(datasets.config.HF_DATASETS_CACHE)) / "hf_simtune"
@@ -127,6 +128,19 @@ def load(
         log.warning("%s: %d bad rows dropped (%s)", title, sum(stored.dropped.values()), reasons)
     loaded = Loaded(dataset, source)
     return loaded if rows is None else _first_rows(loaded, rows, seed)
+
+
+def _range(told: Sequence[float] | None, flag: str) -> tuple[float, float] | None:
+    """The scale that was told, if it is one: a wrong one would make every score a bad row, or none."""
+    if told is None:
+        return None
+    try:
+        low, high = (float(number) for number in told)
+    except (TypeError, ValueError):
+        low, high = math.nan, math.nan
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise RequestError(f"{flag} is {told!r}: it must be two numbers, the lower first", hint=f"As in: {flag} 0 5")
+    return low, high
 
 
 def _first_rows(loaded: Loaded, rows: int, seed: int) -> Loaded:

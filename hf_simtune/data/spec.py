@@ -7,9 +7,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from hf_simtune.data import sports
 from hf_simtune.errors import RequestError
+from hf_simtune.recipe import Recipe
 
-__all__ = ["FORMATS", "DataName", "parse"]
+__all__ = ["FORMATS", "FORMS", "DataName", "check_names", "parse"]
 
 FORMATS = {
     ".csv": "csv",
@@ -26,7 +28,7 @@ _HUB = re.compile(
     rf"(?P<id>{_WORD}/{_WORD})(/(?P<config>[^:@/]+))?(:(?P<split>{_SPLIT}))?(@(?P<revision>\S+))?", re.ASCII
 )
 _BUILTIN = re.compile(rf"builtin:(?P<corpus>\w+)(/(?P<shape>\w+))?(:(?P<split>{_SPLIT}))?", re.ASCII)
-_FORMS = (
+FORMS = (  # every way to name data, in a sentence to end a message with
     "Data are named ORG/NAME[/CONFIG][:SPLIT][@REVISION] on the Hub, by a csv, tsv, jsonl, parquet or txt file "
     "(each also .gz), by a folder laid out as on the Hub, or builtin:sports[/SHAPE][:SPLIT]"
 )
@@ -34,7 +36,13 @@ _FORMS = (
 
 @dataclass(frozen=True)
 class DataName:
-    """A data name, taken apart. ``name`` is what a record may show: never a path of this machine."""
+    """A data name, taken apart.
+
+    ``name`` is what a record may show: never a path of this machine. Of kind "folder" it is a claim and no fact, even
+    where it reads ``ORG/NAME``: anybody may call their folders ``datasets/ORG/NAME``, and what such a folder holds need
+    not be on the Hub, nor public. So the rows' ``Source.kind`` is then "local copy", and the name must not be published
+    as a data set of the Hub.
+    """
 
     kind: str  # "hub", "folder", "file" or "builtin"
     name: str
@@ -69,8 +77,36 @@ def parse(text: str) -> DataName:
         raise _nothing_there(text, path, local or data_format(path.name) is not None)
     found = _HUB.fullmatch(text)
     if not found:
-        raise RequestError(f"{text!r} does not name any data", hint=_FORMS)
+        raise RequestError(f"{text!r} does not name any data", hint=FORMS)
     return DataName("hub", found["id"], None, found["config"], found["split"], found["revision"])
+
+
+def check_names(recipe: Recipe, *, offline: bool = False) -> list[str]:
+    """Every data name of a recipe that stands for nothing, each a sentence that begins with the flag.
+
+    Looks at this disk and at the form of a name, never at the Hub: whether a Hub id exists is found out on loading.
+
+    Args:
+        recipe: its ``train_data``, ``select_on`` and ``report_on`` are looked at.
+        offline: names on the Hub are problems too.
+    """
+    problems = []
+    for field in ("train_data", "select_on", "report_on"):
+        name = getattr(recipe, field)
+        if name is None:
+            continue
+        flag = "--" + field.replace("_", "-")
+        try:
+            parsed = parse(name)
+        except RequestError as error:
+            told = "; ".join(error.problems).removeprefix(f"{name!r}: ")
+            told = told.replace(f"{name!r} is", "it is", 1) if told.startswith(f"{name!r} is") else told
+            own = error.hint if error.hint and FORMS not in error.hint else None
+            problems.append(f"{flag} is {name!r}: {told}" + (f". {own}" if own else ""))
+        else:
+            if offline and parsed.kind == "hub":
+                problems.append(f"{flag} is {name!r}, which is on the Hub: an offline run takes only what is here")
+    return problems
 
 
 def data_format(name: str) -> str | None:
@@ -83,6 +119,12 @@ def _builtin(text: str) -> DataName:
     if not found or found["corpus"] != "sports":
         raise RequestError(
             f"there is no built-in data set {text!r}", hint="There is one: builtin:sports[/SHAPE][:SPLIT]"
+        )
+    shape, split = found["shape"] or sports.SHAPES[0], found["split"] or sports.SPLITS[0]
+    if (shape, split) not in sports.DEFAULT_ROWS:
+        raise RequestError(
+            f"builtin:sports has no {shape}:{split}; it has {', '.join(sports.SHAPES)}, each with "
+            + ", ".join(f":{name}" for name in sports.SPLITS)
         )
     return DataName("builtin", "builtin:sports", None, found["shape"], found["split"])
 
@@ -114,7 +156,11 @@ def _folder(head: str, path: Path, split: str | None) -> DataName | None:
 
 
 def _repository(head: str, path: Path) -> str:
-    """``ORG/NAME`` where that is known; else the last name alone, since the one before it may be a person's."""
+    """``ORG/NAME`` where the folders or the typed name say so; else the last name alone.
+
+    The name before the last may be a person's, so it is shown only where it stands in the place of an organisation. It
+    is what the folders say: see ``DataName`` on why that is no proof that the Hub has it.
+    """
     if path.parent.parent.name == "datasets":
         return f"{path.parent.name}/{path.name}"
     for parent in path.parents:
@@ -132,8 +178,8 @@ def _nothing_there(text: str, path: Path, is_path: bool) -> RequestError:
     near = [n for n in names if Path(n).stem == path.name][:1] or difflib.get_close_matches(path.name, names, 1, 0.75)
     guess = f"; did you mean {str(folder / near[0])!r}?" if near else ""
     if is_path:
-        return RequestError(f"there is no file or folder {text!r}{guess}", hint=None if near else _FORMS)
+        return RequestError(f"there is no file or folder {text!r}{guess}", hint=None if near else FORMS)
     return RequestError(
         f"{text!r} is neither a file or folder here nor a Hub id, which has the form ORG/NAME{guess}",
-        hint=f"For instance: sentence-transformers/stsb:test. {_FORMS}",
+        hint=f"For instance: sentence-transformers/stsb:test. {FORMS}",
     )

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.bootstrap import ZERO, resampled_differences
 from hf_simtune.evaluation.correlation import midranks, spearman, why_undefined
+from hf_simtune.wording import count, interval, p_phrase, points, signed
 
-__all__ = ["Comparison", "compare", "power_sentence", "verdict_sentence"]
+__all__ = ["Comparison", "certainty", "compare", "power_sentence", "verdict_sentence"]
 
 FEWEST_GROUPS = 10  # below it the resamples are too alike for their spread to mean anything
 MOST_UNDEFINED = 0.01  # share of the resamples in which a correlation may be missing
@@ -102,7 +103,7 @@ def compare(
         return dataclasses.replace(result, difference=0.0, low=0.0, high=0.0, p=1.0, reason=f"the two models {same}")
     result = dataclasses.replace(result, difference=result.tuned - result.base)
     if result.groups < FEWEST_GROUPS:
-        rows = f"{_count(n, 'row')} in {_count(result.groups, 'group')} of connected rows"
+        rows = f"{count(n, 'row')} in {count(result.groups, 'group')} of connected rows"
         return dataclasses.replace(result, reason=f"{rows}: it takes {FEWEST_GROUPS} groups to resample")
     differences = resampled_differences(gold, base, tuned, labels, resamples, seed)
     missing = int(np.isnan(differences).sum())
@@ -150,13 +151,13 @@ def power_sentence(comparison: Comparison) -> str:
     """
     if comparison.detectable is None or comparison.more_rows is None or comparison.detectable_with_more is None:
         return ""
-    rows = _count(comparison.n, "row")
+    rows = count(comparison.n, "row")
     if comparison.groups != comparison.n:
-        rows += f" ({_count(comparison.groups, 'group')})"
-    now, then = _told_apart(comparison.detectable, comparison.detectable_with_more)
+        rows += f" ({count(comparison.groups, 'group')})"
+    now, then = points(comparison.detectable), points(comparison.detectable_with_more)
     return (
         f"With these {rows} a gain of {now} points or more would have been seen in 4 of 5 runs; "
-        f"{_count(comparison.more_rows, 'more labelled row')} would bring that to {then}."
+        f"{count(comparison.more_rows, 'more labelled row')} would bring that to {then}."
     )
 
 
@@ -166,27 +167,19 @@ def verdict_sentence(comparison: Comparison) -> str:
     verdict = c.verdict.capitalize()
     figures = ""
     if c.base is not None and c.tuned is not None and c.difference is not None:
-        figures = f"Spearman x 100 went from {100 * c.base:.2f} to {100 * c.tuned:.2f}, {_points(c.difference)} points"
-    if c.low is not None and c.high is not None and c.p is not None:
-        figures += f" ({100 * c.confidence:g} % interval {_points(c.low)} to {_points(c.high)}, p = {c.p:.2g})"
+        figures = f"Spearman x 100 went from {points(c.base)} to {points(c.tuned)}, {signed(c.difference)} points"
+        if sure := certainty(c):
+            figures += f" ({sure})"
     parts = [text for text in (c.reason, figures) if text]
     return f"{verdict}: {'; '.join(parts)}."
 
 
-def _points(value: float) -> str:
-    """Points with sign and two decimals, or as many as it takes not to show a difference as none."""
-    decimals = next((d for d in range(2, 6) if value == 0 or round(100 * value, d) != 0), 6)
-    return f"{100 * value:+.{decimals}f}" if value else "0.00"
-
-
-def _told_apart(now: float, then: float) -> tuple[str, str]:
-    """Two gains in points, with the fewest decimals that show them as different and above zero."""
-    pairs = [(f"{100 * now:.{d}f}", f"{100 * then:.{d}f}") for d in range(1, 7)]
-    return next((pair for pair in pairs if pair[0] != pair[1] and float(pair[1]) > 0), pairs[-1])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def certainty(comparison: Comparison) -> str:
+    """``95 % interval +0.45 to +1.98, p = 0.003``, in points; empty where nothing could be resampled."""
+    c = comparison
+    if c.low is None or c.high is None or c.p is None:
+        return ""
+    return f"{100 * c.confidence:g} % interval {interval(c.low, c.high)}, {p_phrase(c.p)}"
 
 
 def _round_figure(value: float) -> int:

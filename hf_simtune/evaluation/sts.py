@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,8 +104,10 @@ class SimilarityEvaluator(BaseEvaluator):
             log.warning("step %s: the Spearman correlation is undefined: %s", steps, result.undefined)
         if self.log_file is not None and output_path is not None:
             line = {"step": steps, "epoch": epoch, "spearman": result.spearman, "weights": weights_sha256(model)}
-            with self.log_file.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            with self.log_file.open("a+b") as file:
+                if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) >= 0 and file.read(1) != b"\n":
+                    file.write(b"\n")  # a line cut short by a kill must not take this one with it
+                file.write(json.dumps(line).encode() + b"\n")
         value = float("nan") if result.spearman is None else result.spearman
         return {f"{self.name}_spearman": value}
 
