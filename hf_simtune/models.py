@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx2
 import huggingface_hub
+from huggingface_hub import constants
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -107,6 +108,12 @@ def _explained(error: Exception, place: str | Path, at: str, online: bool) -> Si
         refused = isinstance(error, OSError | httpx2.HTTPError) and any(map(_is_no_answer, behind))
         if refused or (isinstance(error, OSError) and not online):
             return unreachable(f"the model {place!r}{at}", _first_line(error) if online else "")
+        if isinstance(error, OSError) and error.errno is None:  # transformers calls weights missing that were refused
+            return HubError(
+                f"the model {place}{at} does not load from {constants.ENDPOINT}: {_first_line(error)}",
+                hint="Either it lacks these files there, or something on the way refuses them: look at its page, or "
+                "name a local folder in its place",
+            )
     return RequestError(
         f"the model {place} does not load: {_first_line(error)}",
         hint="Remote code is never run: name a model that needs none" if "trust_remote_code" in str(error) else None,

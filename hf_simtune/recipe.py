@@ -98,7 +98,8 @@ class Recipe:
         None, "scored rows on which the best checkpoint is chosen (default: a part of the scored training file)"
     )
     report_on: str | None = _field(
-        None, "scored rows for the verdict, never used to choose anything (default: a part of the scored training file)"
+        None,
+        "scored rows for the verdict, on which the run selects nothing (default: a part of the scored training file)",
     )
     eval_columns: tuple[str, ...] | None = _field(
         None,
@@ -252,9 +253,8 @@ def _type_name(hint: Any) -> str:
         return " or ".join(_type_name(part) for part in get_args(hint) if part is not type(None))
     if get_origin(hint) is tuple:
         return "several of " + _type_name(get_args(hint)[0])
-    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(
-        hint.__name__, hint.__name__
-    )
+    name = str(hint.__name__)
+    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(name, name)
 
 
 def _shown(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""RunRecord: every fact that a card or a report states, as JSON. They read nothing else."""
+"""RunRecord: every fact that a card states, as JSON; a report draws from it and from the scores of the rows."""
 
 from __future__ import annotations
 

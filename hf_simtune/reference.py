@@ -30,7 +30,7 @@ def records(folder: Path) -> dict[str, list[tuple[Path, RunRecord]]]:
 
 
 def table(folder: Path) -> str:
-    """The README's table: per recipe and data set the base, the tuned score (mean and range over seeds), the interval."""
+    """The README's table: per recipe and data set the base, the tuned score over seeds and the interval."""
     lines = [
         "| recipe | data | rows | base | tuned | change | 95 % interval | runs | verdict |",
         "|---|---|---:|---:|---:|---:|---:|---:|---|",

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from hf_simtune import wording
+
 if TYPE_CHECKING:
     from hf_simtune.evaluation.compare import Comparison
     from hf_simtune.recipe import Recipe
@@ -47,19 +49,19 @@ def error(text: str) -> None:
 
 
 def _points(score: Score) -> str:
-    return "undefined" if score.spearman is None else f"{100 * score.spearman:.2f}"
+    return wording.points(score.spearman)
 
 
 def _change(base: Score, tuned: Score) -> str:
     if base.spearman is None or tuned.spearman is None:
         return "-"
-    return f"{100 * (tuned.spearman - base.spearman):+.2f}"
+    return wording.signed(tuned.spearman - base.spearman)
 
 
 def _interval(comparison: Comparison | None) -> str:
     if comparison is None or comparison.low is None or comparison.high is None:
         return "-"
-    return f"{100 * comparison.low:+.2f} to {100 * comparison.high:+.2f}"
+    return wording.interval(comparison.low, comparison.high)
 
 
 def _role(evaluation: Evaluation) -> Text:
@@ -167,7 +169,7 @@ def show_comparison(first: Scored, others: Sequence[tuple[Scored, Comparison]]) 
             _points(other.score),
             _change(first.score, other.score),
             _interval(comparison),
-            "-" if comparison.p is None else f"{comparison.p:.4f}",
+            "-" if comparison.p is None else wording.p_value(comparison.p),
             Text(comparison.verdict, style=COLOURS[comparison.verdict]),
         )
     console.print(table)

@@ -143,3 +143,22 @@ def test_importing_the_package_and_a_recipe_loads_no_heavy_library() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT)
     assert done.stdout.strip() == "[]"
+
+
+def test_an_installed_recipe_that_does_not_load_takes_no_other_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from importlib.metadata import EntryPoint
+
+    def entries(group: str) -> list[EntryPoint]:
+        values = {"broken": "no_such_module:RECIPE", "other": "math:pi", "good": "test_recipe:GOOD"}
+        return [EntryPoint(name, value, group) for name, value in values.items()]
+
+    monkeypatch.setattr(catalogue, "entry_points", entries)
+    monkeypatch.setattr("logging.Logger.propagate", True, raising=False)
+    found = catalogue.all_recipes()
+    assert found["good"] == GOOD
+    assert "mnrl_minilm" in found
+    assert not {"broken", "other"} & set(found)
+    assert catalogue.find("mnrl_minilm").name == "mnrl_minilm"
+    assert {"broken", "other"} <= {word.strip("'") for record in caplog.records for word in record.getMessage().split()}

@@ -31,13 +31,17 @@ def part(evaluation: str = "org/data:test", role: str = "report", n: int = 4, se
     )
 
 
+WORDS = ("evaluation", "role", "fingerprint")
+
+
 def as_table(scores: RowScores) -> pa.Table:
     columns = {name: getattr(scores, name) for name in COLUMNS}
-    return pa.table({"evaluation": [scores.evaluation] * len(scores), "role": [scores.role] * len(scores), **columns})
+    words = {name: [getattr(scores, name)] * len(scores) for name in WORDS}
+    return pa.table({**words, **columns})
 
 
 def assert_same(left: RowScores, right: RowScores) -> None:
-    assert (left.evaluation, left.role) == (right.evaluation, right.role)
+    assert [getattr(left, name) for name in WORDS] == [getattr(right, name) for name in WORDS]
     for name in COLUMNS:
         np.testing.assert_array_equal(getattr(left, name), getattr(right, name), strict=True)
 
@@ -52,10 +56,10 @@ def test_what_is_written_is_read_back_bit_for_bit_and_in_order(tmp_path: Path) -
     assert [path.name for path in tmp_path.iterdir()] == ["scores.parquet"]
 
 
-def test_the_file_is_plain_parquet_with_the_seven_columns(tmp_path: Path) -> None:
+def test_the_file_is_plain_parquet_with_the_eight_columns(tmp_path: Path) -> None:
     scores_file.write(tmp_path / "scores.parquet", [part()])
     table = pq.read_table(tmp_path / "scores.parquet")
-    assert table.column_names == ["evaluation", "role", *COLUMNS]
+    assert table.column_names == [*WORDS, *COLUMNS]
     assert table["row"].to_pylist() == [0, 3, 6, 9]
 
 
@@ -144,7 +148,7 @@ def test_missing_and_mistyped_columns_are_named_together(tmp_path: Path) -> None
 
 def test_a_column_with_holes_where_there_may_be_none_is_named(tmp_path: Path) -> None:
     table = as_table(part())
-    table = table.set_column(4, "gold", pa.array([0.1, None, float("nan"), 0.2]))
+    table = table.set_column(5, "gold", pa.array([0.1, None, float("nan"), 0.2]))
     pq.write_table(table, tmp_path / "scores.parquet")
     with pytest.raises(DataError, match="column 'gold' has 2 empty values"):
         scores_file.read(tmp_path / "scores.parquet")

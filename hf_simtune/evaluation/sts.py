@@ -56,11 +56,11 @@ def _full_precision(model: SentenceTransformer) -> Iterator[None]:
     if wrapped is None or original is None:
         yield
         return
-    model.forward = original
+    model.__dict__["forward"] = original
     try:
         yield
     finally:
-        model.forward = wrapped
+        model.__dict__["forward"] = wrapped
 
 
 def score(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> Score:
