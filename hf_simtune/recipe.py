@@ -99,7 +99,7 @@ class Recipe:
     )
     report_on: str | None = _field(
         None,
-        "scored rows for the verdict, on which the run selects nothing (default: a part of the scored training file)",
+        "scored rows for the verdict, on which the run selects nothing (default: another part of that file)",
     )
     eval_columns: tuple[str, ...] | None = _field(
         None,
