@@ -218,8 +218,10 @@ def _tune(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
         terminal.show_recipe(resolved, flags.command(chosen, own, target, offline=arguments.offline))
         return 0
     _calm_libraries(quiet=arguments.quiet)
+    from hf_simtune import threads
     from hf_simtune.tuning import tune
 
+    threads.settle()
     run = tune(
         chosen,
         offline=arguments.offline,

@@ -19,6 +19,7 @@ os.environ.update(
     HF_HUB_DISABLE_XET="1",
     TOKENIZERS_PARALLELISM="false",
     OMP_NUM_THREADS="1",
+    HF_SIMTUNE_THREADS="1",
     NO_COLOR="1",
     HYPOTHESIS_STORAGE_DIRECTORY=str(_CACHE / "hypothesis"),
 )

@@ -46,7 +46,12 @@ def hub(
 
 
 def run(words: list[str], environment: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = environment | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT), "NO_COLOR": "1"}
+    environment = environment | {
+        "OMP_NUM_THREADS": "1",
+        "HF_SIMTUNE_THREADS": "1",
+        "PYTHONPATH": str(CHECKOUT),
+        "NO_COLOR": "1",
+    }
     return subprocess.run(words, capture_output=True, text=True, env=environment, cwd=folder, timeout=500)
 
 
