@@ -1,4 +1,4 @@
-# make demo: tune the real MiniLM offline in about two minutes. make test: everything CI runs.
+# make demo: tune the real MiniLM offline in under three minutes of two cores. make test: everything CI runs.
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
