@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -11,14 +12,14 @@ from pathlib import Path
 import pytest
 from conftest import CHECKOUT
 from loopback_hub import LoopbackHub
-from test_recipe_over_http import data, hub, run  # noqa: F401
+from test_recipe_over_http import run, small_hub  # noqa: F401
 
 from hf_simtune import reference
 from hf_simtune.data import export
 from hf_simtune.recipe import Recipe
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-SMALL = ["--train-rows", "96", "--batch-size", "16", "--evaluations", "1", "--precision", "fp32"]
+SMALL = ["--train-rows", "192", "--batch-size", "16", "--evaluations", "1", "--precision", "fp32"]
 IN_CI = {"make demo", "make test"}
 INSTALL = {"python -m venv .venv && . .venv/bin/activate", "pip install -c constraints.txt -e '.[offline]'"}
 
@@ -52,8 +53,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_every_command_of_the_readme_runs(hub: tuple[LoopbackHub, dict[str, str]], folder: Path) -> None:  # noqa: F811
-    _, environment = hub
+def test_every_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, dict[str, str]], folder: Path) -> None:  # noqa: F811
+    _, environment = small_hub
     example = "runs/mnrl_minilm-20261120-120000"
     ran = 0
     for line in commands():
@@ -84,7 +85,8 @@ def test_the_python_example_runs(folder: Path, minilm: Path) -> None:
     (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     words = example.replace("epochs=2", "epochs=1, evaluations=1, precision='fp32'")
     assert words != example
-    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, cwd=folder)
+    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, cwd=folder, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[0] in ("improved", "no", "regressed")
 
