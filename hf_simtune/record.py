@@ -90,7 +90,7 @@ class Evaluation:
     similarity: str
     base: Score
     tuned: Score
-    comparison: Comparison | None  # None for rows that selected
+    comparison: Comparison | None  # of rows that selected: an interval, for the record, and no verdict
     subsets: tuple[Subset, ...] = ()
 
 

@@ -61,10 +61,10 @@ def _line(name: str, index: int, first: Evaluation, runs: list[tuple[Path, RunRe
     scores = [100 * value for value in tuned if value is not None]
     base, mean = 100 * first.base.spearman, sum(scores) / len(scores)
     spread = f" ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else ""
-    shown, verdict = "", "chose the checkpoint"
+    low, high = _interval(index, runs, first.role)
+    shown = f"{100 * low:+.2f} to {100 * high:+.2f}"
+    verdict = "none: chose the checkpoint"
     if first.role == "report":
-        low, high = _interval(index, runs)
-        shown = f"{100 * low:+.2f} to {100 * high:+.2f}"
         verdict = "improved" if low > 0 else "regressed" if high < 0 else "no evidence"
     link = f"[{name}](model_cards/{name})"
     return (
@@ -73,19 +73,21 @@ def _line(name: str, index: int, first: Evaluation, runs: list[tuple[Path, RunRe
     )
 
 
-def _interval(index: int, runs: list[tuple[Path, RunRecord]], resamples: int = 10_000) -> tuple[float, float]:
+def _interval(
+    index: int, runs: list[tuple[Path, RunRecord]], role: str, resamples: int = 10_000
+) -> tuple[float, float]:
     """The interval of the difference: a single run's own, or that of the mean over runs.
 
     Each resample of the rows is then the same for every run. It covers the choice of rows, not the luck of a seed.
     """
     comparison = runs[0][1].evaluations[index].comparison
     if comparison is None or comparison.low is None or comparison.high is None:
-        raise RunError("a reference run has no interval on the rows that it reports on")
+        raise RunError("a reference run has no interval")
     if len(runs) == 1:
         return comparison.low, comparison.high
     means = np.zeros(resamples)
     for folder, _ in runs:
-        part = next(part for part in scores_file.read(folder / "scores.parquet") if part.role == "report")
+        part = next(part for part in scores_file.read(folder / "scores.parquet") if part.role == role)
         groups = np.unique(part.group, return_inverse=True)[1].astype(np.int64)
         means += resampled_differences(part.gold, part.base, part.tuned, groups, resamples, 0) / len(runs)
     low, high = np.quantile(means, [0.025, 0.975])

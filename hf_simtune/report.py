@@ -216,7 +216,7 @@ def _forests(evaluations: Sequence[Evaluation]) -> list[Markup | None]:
         about = f"{signed(difference)} points of Spearman" + (
             f", interval {signed(low)} to {signed(high)}." if low is not None and high is not None else ", no interval."
         )
-        verdict = comparison.verdict if comparison else "no evidence"
+        verdict = comparison.verdict if comparison and comparison.verdict in plots.MARKS else "no evidence"
         bar = (
             None
             if difference is None

@@ -23,7 +23,7 @@ from hf_simtune import card, flags, losses, machine, models, precision, report, 
 from hf_simtune.data.inputs import Inputs, prepare
 from hf_simtune.data.load import Loaded
 from hf_simtune.errors import RequestError, RunError
-from hf_simtune.evaluation.compare import compare
+from hf_simtune.evaluation.compare import NO_VERDICT, compare
 from hf_simtune.evaluation.groups import connected_groups
 from hf_simtune.evaluation.sts import SimilarityEvaluator, score, similarities
 from hf_simtune.recipe import Recipe
@@ -317,13 +317,16 @@ def _evaluation(
                         name=name, base=score(gold[chosen], before[chosen]), tuned=score(gold[chosen], after[chosen])
                     )
                 )
+    comparison = compare(gold, before, after, groups, seed=seed)
+    if role == "select":
+        comparison = dataclasses.replace(comparison, verdict=NO_VERDICT)
     return Evaluation(
         source=loaded.source,
         role=role,
         similarity=base.similarity,
         base=score(gold, before),
         tuned=score(gold, after),
-        comparison=compare(gold, before, after, groups, seed=seed) if role == "report" else None,
+        comparison=comparison,
         subsets=tuple(subsets),
     )
 

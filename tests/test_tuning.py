@@ -91,7 +91,9 @@ def test_the_scores_file_alone_gives_the_comparison_again(finished: tuple[Path, 
 def test_selection_rows_get_no_verdict_and_step_0_competes(finished: tuple[Path, RunRecord]) -> None:
     _, record = finished
     select = next(evaluation for evaluation in record.evaluations if evaluation.role == "select")
-    assert select.comparison is None
+    assert select.comparison is not None
+    assert select.comparison.verdict == "no verdict"
+    assert select.comparison.low is not None, "its interval is for the record"
     assert record.training.best_step > 0, "the fixture is meant to restore a checkpoint"
     points = record.training.checkpoints
     assert [point.step for point in points] == [0, 2, 4, 6]

@@ -14,11 +14,14 @@ from hf_simtune.evaluation.bootstrap import ZERO, resampled_differences
 from hf_simtune.evaluation.correlation import midranks, spearman, why_undefined
 from hf_simtune.wording import count, interval, p_phrase, points, signed
 
-__all__ = ["Comparison", "certainty", "compare", "power_sentence", "verdict_sentence"]
+__all__ = ["NO_VERDICT", "Comparison", "certainty", "compare", "power_sentence", "verdict_sentence"]
 
 FEWEST_GROUPS = 10  # below it the resamples are too alike for their spread to mean anything
 MOST_UNDEFINED = 0.01  # share of the resamples in which a correlation may be missing
 POWER = 0.8
+
+
+NO_VERDICT = "no verdict"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class Comparison:
     p: float | None  # (1 + k) / (resamples + 1), two-sided
     resamples: int
     seed: int
-    verdict: str  # "improved", "no evidence" or "regressed"
+    verdict: str  # "improved", "no evidence" or "regressed"; NO_VERDICT on rows that selected
     reason: str | None = None  # why there is no verdict on figures, e.g. "the tuned model's similarities are constant"
     detectable: float | None = None  # gain that these rows would have shown in 80 % of runs
     more_rows: int | None = None
