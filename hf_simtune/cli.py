@@ -98,6 +98,7 @@ def _parser() -> Parser:
     tune.add_argument("target", nargs="?", help="a recipe's name, a recipe.py, a data file, or a data set's Hub id")
     _run_flags(tune)
     flags.add(tune)
+    tune.epilog = f"{spec.FORMS}. Bad rows are told with file, line and column before anything is trained."
 
     score = command("score", "Spearman correlation of a model with the scores of some rows.", _score)
     score.add_argument("model", help="Hub id, folder, or builtin:all-MiniLM-L6-v2")
