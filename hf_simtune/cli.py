@@ -211,7 +211,7 @@ def _tune(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     problems = [*arguments.problems, *chosen.check()]
     if arguments.offline:
         problems += _needs_hub(arguments, target)
-    resolved = chosen.offline() if arguments.offline and not problems else chosen
+    resolved = chosen.offline() if arguments.offline else chosen
     problems += spec.check_names(resolved, offline=arguments.offline)
     if problems:
         raise RequestError(problems, hint=f"See: {arguments.parser.prog} --help")

@@ -159,3 +159,11 @@ def test_bad_rows_are_told_with_file_line_and_column(capsys: pytest.CaptureFixtu
     assert "line 4" in err
     assert "'high'" in err
     assert "--skip-bad-rows" in err
+
+
+def test_what_is_on_the_hub_is_not_to_be_had_offline_and_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(capsys, "tune", "mnrl_minilm", "--offline", "--model", "org/other", "--epochs", "0")
+    assert status == 2
+    assert "2 problems" in err
+    assert "--model org/other is on the Hub" in err
+    assert "--epochs is 0.0" in err
