@@ -30,6 +30,7 @@ examples:
   hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test
   hf-simtune generate sports --rows 20000     sentences to try things on
 """
+NAMES = ("model", "train_data", "select_on", "report_on")  # fields that name a model or data
 
 
 class Parser(argparse.ArgumentParser):
@@ -211,8 +212,11 @@ def _tune(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     problems = [*arguments.problems, *chosen.check()]
     if arguments.offline:
         problems += _needs_hub(arguments, target)
-    resolved = chosen.offline() if arguments.offline else chosen
-    problems += spec.check_names(resolved, offline=arguments.offline)
+    resolved = chosen
+    # A recipe file may hold anything; only text can be looked up, and check() has named the rest.
+    if all(isinstance(getattr(chosen, field), str | None) for field in ("name", *NAMES)):
+        resolved = chosen.offline() if arguments.offline else chosen
+        problems += spec.check_names(resolved, offline=arguments.offline)
     if problems:
         raise RequestError(problems, hint=f"See: {arguments.parser.prog} --help")
     if arguments.dry_run:
@@ -237,11 +241,7 @@ def _tune(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
 
 def _needs_hub(arguments: argparse.Namespace, target: str) -> list[str]:
     """What was asked for by name and is not to be had with --offline."""
-    named = [
-        (flags.flag(field), str(getattr(arguments, field)))
-        for field in ("model", "train_data", "select_on", "report_on")
-        if hasattr(arguments, field)
-    ]
+    named = [(flags.flag(field), str(getattr(arguments, field))) for field in NAMES if hasattr(arguments, field)]
     if _is_data(target) and not target.endswith(".py"):
         named.append(("the data", target))
     return [

@@ -167,3 +167,14 @@ def test_what_is_on_the_hub_is_not_to_be_had_offline_and_is_told_once(capsys: py
     assert "2 problems" in err
     assert "--model org/other is on the Hub" in err
     assert "--epochs is 0.0" in err
+
+
+@pytest.mark.parametrize("offline", [[], ["--offline"]])
+def test_a_recipe_file_with_values_of_wrong_types_is_refused_in_sentences(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, offline: list[str]
+) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text("from hf_simtune import Recipe\nRECIPE = Recipe(name=3, model=None, train_data=['a'])\n", "utf-8")
+    status, _, err = run(capsys, "tune", str(path), "--dry-run", *offline)
+    assert status == 2
+    assert "3 problems" in err and "--name is 3: it must be text" in err
