@@ -45,28 +45,27 @@ def test_the_wheel_ships_code_recipes_templates_and_the_metric_and_nothing_else(
 def test_the_installed_wheel_lists_recipes_and_tunes_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "environment"
     venv.create(home, with_pip=False)
+    python = home / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "--no-deps", "--no-index", "--quiet"]
+    subprocess.run([*pip, str(wheel)], check=True, capture_output=True)
     site = next((home / "lib").glob("python*/site-packages"))
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(site)
     # Its dependencies come from the environment of the tests; the package itself from the wheel alone.
     needed = [path for path in sys.path if path.endswith("site-packages")]
     (site / "dependencies.pth").write_text("\n".join(needed) + "\n", encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    python = home / "bin" / "python"
 
     def run(*words: str) -> str:
-        done = subprocess.run(
-            [str(python), "-I", *words], capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=400
-        )
+        done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=400)
         assert done.returncode == 0, done.stderr[-2000:]
         return done.stdout
 
-    place = run("-c", "import hf_simtune; print(hf_simtune.__file__)").strip()
+    place = run(str(python), "-I", "-c", "import hf_simtune; print(hf_simtune.__file__)").strip()
     assert place == str(site / "hf_simtune" / "__init__.py")
-    assert "mnrl_minilm" in run("-m", "hf_simtune", "recipes")
+    command = str(home / "bin" / "hf-simtune")
+    assert "mnrl_minilm" in run(command, "recipes")
     model = tiny_model(tmp_path / "tiny")
     words = ["--offline", "--model", str(model), "--train-rows", "64", "--batch-size", "16", "--evaluations", "1"]
-    out = run("-m", "hf_simtune", "tune", "mnrl_minilm", *words)
+    out = run(command, "tune", "mnrl_minilm", *words)
     assert "builtin:sports/scored:test" in out
     (record,) = tmp_path.glob("runs/*/record.json")
     assert (record.parent / "report.html").is_file() and (record.parent / "model" / "README.md").is_file()
