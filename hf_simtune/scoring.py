@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hf_simtune import models, scores_file
+from hf_simtune.before_after import groups
 from hf_simtune.data.load import load
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation import compare as bootstrap
 from hf_simtune.evaluation import sts
 from hf_simtune.evaluation.compare import Comparison
-from hf_simtune.evaluation.groups import connected_groups
 from hf_simtune.record import Score
 
 __all__ = ["Scored", "compare", "score"]
@@ -65,10 +65,6 @@ def score(
     rows = loaded.dataset
     gold = np.asarray(rows["score"], dtype=np.float64)
     found = sts.similarities(encoder, rows, progress=progress)
-    if "group" in rows.column_names:
-        groups = np.asarray(rows["group"], dtype=np.int64)
-    else:
-        groups = connected_groups(list(rows["sentence1"]), list(rows["sentence2"]))
     return Scored(
         model=facts.name,
         evaluation=loaded.source.title,
@@ -76,7 +72,7 @@ def score(
         score=sts.score(gold, found),
         similarity=facts.similarity,
         row=np.asarray(rows["row"], dtype=np.int64),
-        group=groups,
+        group=groups(rows),
         gold=gold,
         similarities=found,
     )

@@ -14,20 +14,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Dataset
-from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from transformers import set_seed
 
-from hf_simtune import card, flags, losses, machine, models, precision, report, scores_file, train
+from hf_simtune import before_after, card, flags, losses, machine, models, precision, report, scores_file, train
 from hf_simtune.data.inputs import Inputs, prepare
 from hf_simtune.data.load import Loaded
 from hf_simtune.errors import RequestError, RunError
-from hf_simtune.evaluation.compare import NO_VERDICT, compare
-from hf_simtune.evaluation.groups import connected_groups
 from hf_simtune.evaluation.sts import SimilarityEvaluator, score, similarities
 from hf_simtune.recipe import Recipe
-from hf_simtune.record import Evaluation, ModelFacts, RunRecord, Subset, Training
+from hf_simtune.record import ModelFacts, RunRecord, Training
 from hf_simtune.run_folder import Plan, RunFolder
 from hf_simtune.scores_file import RowScores
 from hf_simtune.weights import weights_sha256
@@ -35,9 +31,6 @@ from hf_simtune.weights import weights_sha256
 __all__ = ["Run", "tune"]
 
 log = logging.getLogger("hf_simtune")
-Values = NDArray[np.float64]
-EXAMPLES = 5
-SMALLEST_SUBSET = 20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,9 +168,8 @@ def _run(
         log.info("scoring the untouched base on %d + %d rows", len(inputs.select.dataset), len(inputs.report.dataset))
         shown = sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
         before = {role: similarities(model, loaded.dataset, progress=shown) for role, loaded in scored.items()}
-    gold = {role: np.asarray(loaded.dataset["score"], dtype=np.float64) for role, loaded in scored.items()}
-    base_score = score(gold["select"], before["select"]).spearman
     evaluator = SimilarityEvaluator(inputs.select.dataset, log_file=folder.trainer / train.SCORED)
+    base_score = score(evaluator.gold, before["select"]).spearman
     trainer = train.build(recipe, plan.loss, plan.precision, model, inputs.rows, evaluator, folder.trainer, base_score)
     with clock.phase("train"):
         checkpoint = train.last_checkpoint(folder.trainer)
@@ -199,17 +191,8 @@ def _run(
         if best.step > 0:
             after = {role: similarities(reloaded, loaded.dataset, progress=shown) for role, loaded in scored.items()}
     with clock.phase("compare"):
-        evaluations, parts = [], []
-        for role, loaded in scored.items():
-            groups = _groups(loaded.dataset)
-            evaluations.append(
-                _evaluation(role, loaded, base, gold[role], before[role], after[role], groups, recipe.seed)
-            )
-            rows = np.asarray(loaded.dataset["row"], dtype=np.int64)
-            source = loaded.source
-            parts.append(
-                RowScores(source.title, role, rows, groups, gold[role], before[role], after[role], source.fingerprint)
-            )
+        parts = [before_after.row_scores(role, loaded, before[role], after[role]) for role, loaded in scored.items()]
+        evaluations = [before_after.evaluation(part, scored[part.role], base.similarity, recipe.seed) for part in parts]
     losses_seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
     record = RunRecord(
         name=recipe.name,
@@ -242,7 +225,7 @@ def _run(
         evaluations=tuple(evaluations),
         machine=machine.describe(),
         seconds=clock.seconds,
-        examples=_examples(inputs.report, parts[0]) if plan.publish_examples else (),
+        examples=before_after.examples(inputs.report, parts[0]) if plan.publish_examples else (),
     )
     _write(folder, record, parts, scored)
     return Run(folder.path, record)
@@ -287,61 +270,3 @@ def _write(folder: RunFolder, record: RunRecord, parts: list[RowScores], scored:
     }
     folder.report.write_text(report.render(record, parts, texts=texts), encoding="utf-8")
     record.save(folder.record)
-
-
-def _groups(rows: Dataset) -> NDArray[np.int64]:
-    """Which rows belong together: as the data say, or those connected by a shared sentence."""
-    if "group" in rows.column_names:
-        return np.asarray(rows["group"], dtype=np.int64)
-    return connected_groups(list(rows["sentence1"]), list(rows["sentence2"]))
-
-
-def _evaluation(
-    role: str,
-    loaded: Loaded,
-    base: ModelFacts,
-    gold: Values,
-    before: Values,
-    after: Values,
-    groups: NDArray[np.int64],
-    seed: int,
-) -> Evaluation:
-    subsets = []
-    if role == "report" and "subset" in loaded.dataset.column_names:
-        names = np.asarray([str(name) for name in loaded.dataset["subset"]])
-        for name in sorted(set(names)):
-            chosen = names == name
-            if chosen.sum() >= SMALLEST_SUBSET:
-                subsets.append(
-                    Subset(
-                        name=name, base=score(gold[chosen], before[chosen]), tuned=score(gold[chosen], after[chosen])
-                    )
-                )
-    comparison = compare(gold, before, after, groups, seed=seed)
-    if role == "select":
-        comparison = dataclasses.replace(comparison, verdict=NO_VERDICT)
-    return Evaluation(
-        source=loaded.source,
-        role=role,
-        similarity=base.similarity,
-        base=score(gold, before),
-        tuned=score(gold, after),
-        comparison=comparison,
-        subsets=tuple(subsets),
-    )
-
-
-def _examples(loaded: Loaded, part: RowScores) -> tuple[dict[str, object], ...]:
-    """The rows whose similarity moved most, with their texts; only for users who ask to publish them."""
-    order = np.argsort(-np.abs(part.tuned - part.base), kind="stable")[:EXAMPLES]
-    return tuple(
-        {
-            "row": int(part.row[index]),
-            "sentence1": loaded.dataset[int(index)]["sentence1"],
-            "sentence2": loaded.dataset[int(index)]["sentence2"],
-            "gold": float(part.gold[index]),
-            "base": float(part.base[index]),
-            "tuned": float(part.tuned[index]),
-        }
-        for index in order
-    )

@@ -20,7 +20,7 @@ FLOORS = [
     {"flags", "record"},
     {"evaluation.sts", "scores_file", "run_folder", "card_metadata", "machine", "precision", "threads"},
     {"losses", "progress", "card", "report", "models", "data"},
-    {"train"},
+    {"train", "before_after"},
     {"scoring", "tuning", "reference"},
     {"terminal"},
     {"cli"},
