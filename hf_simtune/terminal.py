@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shlex
+import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -109,8 +111,14 @@ def show_run(record: RunRecord, folder: Path) -> None:
     console.print()
     data = record.report.source
     again = data.title if data.kind in ("hub", "builtin") and not data.part else "YOUR_SCORED_ROWS.csv"
-    words = shlex.join(["hf-simtune", "score", str(folder / "model"), "--data", again])
+    words = shlex.join([_program(), "score", str(folder / "model"), "--data", again])
     console.print(f"next        {words}", soft_wrap=True)
+
+
+def _program() -> str:
+    """hf-simtune as it can be typed here, where its environment may not be activated."""
+    beside = Path(sys.executable).with_name("hf-simtune")
+    return "hf-simtune" if shutil.which("hf-simtune") or not beside.is_file() else os.path.relpath(beside)
 
 
 def show_recipe(recipe: Recipe, command: str) -> None:

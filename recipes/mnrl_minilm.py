@@ -9,7 +9,7 @@
 """all-MiniLM-L6-v2 with MultipleNegativesRankingLoss on sentence pairs, measured on the STS Benchmark.
 
 Run:      accelerate launch recipes/mnrl_minilm.py     (or: hf-simtune tune mnrl_minilm)
-Cost:     33 minutes on 2 cores of an AMD EPYC in bf16, 5 GB of memory
+Cost:     33 minutes on 2 cores of an AMD EPYC in bf16
 Measured: STSb test 82.03 -> 83.50 (95 % interval of the gain +0.71 to +2.27), validation 86.72 -> 87.32;
           one seed, on a copy of the data with 96,158 of the Hub's 180,000 pairs; see model_cards/mnrl_minilm/42
 Source:   Henderson et al. 2017, arXiv:1705.00652; sentence-transformers' training examples
