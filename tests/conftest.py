@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -35,13 +38,10 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _few_threads(request: pytest.FixtureRequest) -> Iterator[None]:
+def _few_threads() -> None:
     """One thread a process: two test workers share two cores."""
-    if "torch" in __import__("sys").modules:
-        import torch
-
-        torch.set_num_threads(1)
-    return
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +59,27 @@ def minilm() -> Path:
     from hf_simtune.models import packaged_minilm
 
     return packaged_minilm()
+
+
+Write = Callable[[str, "str | bytes"], str]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Write a file, packed if its name ends in .gz; returns its path."""
+
+    def writes(name: str, content: str | bytes) -> str:
+        path = tmp_path / name
+        data = content.encode() if isinstance(content, str) else content
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return str(path)
+
+    return writes
+
+
+@pytest.fixture
+def get(tmp_path: Path) -> Callable[..., Any]:
+    """``hf_simtune.data.load.load`` with a cache of the test's own."""
+    from hf_simtune.data.load import load
+
+    return lambda name, **options: load(name, cache_dir=tmp_path / "cache", **options)

@@ -12,29 +12,12 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import Write
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hf_simtune.data.load import Loaded, load
 from hf_simtune.errors import DataError
-
-Write = Callable[[str, "str | bytes"], str]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def writes(name: str, content: str | bytes) -> str:
-        path = tmp_path / name
-        data = content.encode() if isinstance(content, str) else content
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        return str(path)
-
-    return writes
-
-
-@pytest.fixture
-def get(tmp_path: Path) -> Callable[..., Loaded]:
-    return lambda name, **options: load(name, cache_dir=tmp_path / "cache", **options)
 
 
 def as_parquet(rows: dict[str, Any]) -> bytes:

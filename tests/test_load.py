@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gzip
 import hashlib
 import io
 import json
@@ -17,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import Write
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -24,23 +24,6 @@ from hf_simtune.data.load import Loaded, load
 from hf_simtune.errors import DataError, RequestError
 
 ROWS = [("a cat", "a dog", 0.5), ("it rains", "rain falls", 1.0), ('käse, "alt"', "line\nbreak", 0.0)]
-Write = Callable[[str, "str | bytes"], str]
-
-
-@pytest.fixture
-def write(tmp_path: Path) -> Write:
-    def writes(name: str, content: str | bytes) -> str:
-        path = tmp_path / name
-        data = content.encode() if isinstance(content, str) else content
-        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        return str(path)
-
-    return writes
-
-
-@pytest.fixture
-def get(tmp_path: Path) -> Callable[..., Loaded]:
-    return lambda name, **options: load(name, cache_dir=tmp_path / "cache", **options)
 
 
 def as_csv(rows: list[Any], header: list[str], **options: Any) -> str:
