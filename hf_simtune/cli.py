@@ -74,7 +74,7 @@ def _dispatch(own: Recipe | None, words: list[str]) -> int:
         raise RequestError(arguments.problems, hint=f"See: {chosen.prog} --help")
     _listen(quiet=getattr(arguments, "quiet", False))
     if own:
-        known = own.name in catalogue.shipped() and catalogue.shipped()[own.name] == own
+        known = catalogue.shipped().get(own.name) == own
         return _tune(arguments, own, own.name if known else sys.argv[0])
     return int(arguments.run(arguments))
 

@@ -43,6 +43,10 @@ def _positive(value: float) -> bool:
     return math.isfinite(value) and value > 0
 
 
+def _rising(ends: tuple[float, float]) -> bool:
+    return all(map(math.isfinite, ends)) and ends[0] < ends[1]
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides a run. Frozen: ``dataclasses.replace`` makes a changed copy.
@@ -86,7 +90,7 @@ class Recipe:
     score_range: tuple[float, float] | None = _field(
         None,
         "scale of the training scores, lowest and highest, rescaled to 0..1 (as in: 0 5)",
-        lambda v: len(v) == 2 and math.isfinite(v[0]) and math.isfinite(v[1]) and v[0] < v[1],
+        _rising,
         "two numbers, the lower first",
     )
     train_rows: int | None = _field(
@@ -110,7 +114,7 @@ class Recipe:
     eval_score_range: tuple[float, float] | None = _field(
         None,
         "scale of the evaluation scores, lowest and highest",
-        lambda v: len(v) == 2 and math.isfinite(v[0]) and math.isfinite(v[1]) and v[0] < v[1],
+        _rising,
         "two numbers, the lower first",
     )
     loss: str | None = _field(

@@ -14,6 +14,7 @@ import numpy as np
 from hf_simtune import card, scores_file
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.bootstrap import resampled_differences
+from hf_simtune.evaluation.compare import verdict_of
 from hf_simtune.record import Evaluation, RunRecord
 
 __all__ = ["records", "table", "write"]
@@ -65,7 +66,7 @@ def _line(name: str, index: int, first: Evaluation, runs: list[tuple[Path, RunRe
     shown = f"{100 * low:+.2f} to {100 * high:+.2f}"
     verdict = "none: chose the checkpoint"
     if first.role == "report":
-        verdict = "improved" if low > 0 else "regressed" if high < 0 else "no evidence"
+        verdict = verdict_of(low, high)
     link = f"[{name}](model_cards/{name})"
     return (
         f"| {link} | {first.source.title} | {first.base.n:,} | {base:.2f} | {mean:.2f}{spread} | {mean - base:+.2f} "

@@ -134,13 +134,19 @@ def _range(told: Sequence[float] | None, flag: str) -> tuple[float, float] | Non
     """The scale that was told, if it is one: a wrong one would make every score a bad row, or none."""
     if told is None:
         return None
-    try:
-        low, high = (float(number) for number in told)
-    except (TypeError, ValueError):
-        low, high = math.nan, math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    ends = _ends(told)
+    if ends is None:
         raise RequestError(f"{flag} is {told!r}: it must be two numbers, the lower first", hint=f"As in: {flag} 0 5")
-    return low, high
+    return ends
+
+
+def _ends(stated: Any) -> tuple[float, float] | None:
+    """Two finite numbers, the lower first; None for anything else."""
+    try:
+        low, high = (float(number) for number in stated)
+    except (TypeError, ValueError):
+        return None
+    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None
 
 
 def _first_rows(loaded: Loaded, rows: int, seed: int) -> Loaded:
@@ -217,12 +223,9 @@ def _scale(facts: dict[str, Any], name: DataName) -> tuple[float, float] | None:
     stated = own.get("score_range") if isinstance(own, dict) else None
     if stated is None:
         return None
-    try:
-        low, high = (float(number) for number in stated)
-    except (TypeError, ValueError):
-        low, high = math.nan, math.nan
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+    ends = _ends(stated)
+    if ends is None:
         raise DataError(
             f"the card of {name.name} states simtune: score_range: {stated!r}; it must be two numbers, the lower first"
         )
-    return low, high
+    return ends

@@ -14,7 +14,7 @@ from hf_simtune.evaluation.bootstrap import ZERO, resampled_differences
 from hf_simtune.evaluation.correlation import midranks, spearman, why_undefined
 from hf_simtune.wording import count, interval, p_phrase, points, signed
 
-__all__ = ["NO_VERDICT", "Comparison", "certainty", "compare", "power_sentence", "verdict_sentence"]
+__all__ = ["NO_VERDICT", "Comparison", "certainty", "compare", "power_sentence", "verdict_of", "verdict_sentence"]
 
 FEWEST_GROUPS = 10  # below it the resamples are too alike for their spread to mean anything
 MOST_UNDEFINED = 0.01  # share of the resamples in which a correlation may be missing
@@ -118,6 +118,11 @@ def compare(
     return _with_verdict(result, differences[~np.isnan(differences)])
 
 
+def verdict_of(low: float, high: float) -> str:
+    """What the interval of a difference says: the whole of it above zero, below zero, or neither."""
+    return "improved" if low > 0 else "regressed" if high < 0 else "no evidence"
+
+
 def _with_verdict(result: Comparison, differences: NDArray[np.float64]) -> Comparison:
     """The comparison completed from the differences of its resamples, shape (resamples,), none of them NaN."""
     assert result.difference is not None
@@ -133,7 +138,7 @@ def _with_verdict(result: Comparison, differences: NDArray[np.float64]) -> Compa
         high=high,
         p=(1 + further) / (len(differences) + 1),
         resamples=len(differences),
-        verdict="improved" if low > 0 else "regressed" if high < 0 else "no evidence",
+        verdict=verdict_of(low, high),
     )
     if error <= ZERO:  # every resample shows the same difference, as with rho 1 against -1
         return result
