@@ -5,6 +5,8 @@ BIN = $(VENV)/bin
 
 .PHONY: demo test lint types fast clean cards
 
+# pip builds this package in an environment of its own, which -c does not reach.
+$(VENV)/ready: export PIP_CONSTRAINT = constraints.txt
 $(VENV)/ready: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "hf_simtune needs Python 3.11 or newer; this is $$($(PYTHON) --version). As in: make PYTHON=python3.12 demo"; exit 2; }
