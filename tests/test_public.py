@@ -22,7 +22,7 @@ FLOORS = [
     {"losses", "progress", "card", "report", "models", "data"},
     {"train", "before_after"},
     {"scoring", "tuning", "reference"},
-    {"terminal"},
+    {"terminal", "arguments"},
     {"cli"},
     {"__main__", "__init__"},
 ]

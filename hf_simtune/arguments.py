@@ -1,0 +1,118 @@
+"""The words of the command line: its commands, their flags and their help."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from hf_simtune import flags, recipe
+from hf_simtune.data import spec
+from hf_simtune.errors import RequestError
+from hf_simtune.recipe import Recipe
+from hf_simtune.version import __version__
+
+__all__ = ["parser", "recipe_parser"]
+
+EXAMPLES = """\
+examples:
+  hf-simtune tune mnrl_minilm                 tune MiniLM on sentence-compression, measure on STSb
+  hf-simtune tune mnrl_minilm --offline       the same on what the package carries, no network
+  hf-simtune tune my_pairs.csv                tune on your own rows
+  hf-simtune tune mnrl_minilm --dry-run       show and check the recipe, run nothing
+  hf-simtune score runs/NAME/model --data sentence-transformers/stsb:test
+  hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test
+  hf-simtune generate sports --rows 20000     sentences to try things on
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """Raises what argparse would print and exit with."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(message, hint=f"See: {self.prog} --help")
+
+
+def parser() -> Parser:
+    """The parser of ``hf-simtune`` with its commands; ``arguments.parser`` is the command's own."""
+    whole = Parser(
+        prog="hf-simtune",
+        description="Tune a sentence-embedding model for semantic similarity, and know whether it got better.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    whole.add_argument("--version", action="version", version=f"hf-simtune {__version__}")
+    commands = whole.add_subparsers(dest="command", metavar="COMMAND", parser_class=Parser)
+
+    def command(name: str, text: str) -> Parser:
+        made: Parser = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
+        made.set_defaults(parser=made)
+        return made
+
+    tune = command("tune", "Run a recipe, or tune on a file of your own; write a run folder.")
+    tune.add_argument("target", nargs="?", help="a recipe's name, a recipe.py, a data file, or a data set's Hub id")
+    _run_flags(tune)
+    flags.add(tune)
+    tune.epilog = f"{spec.FORMS}. Bad rows are told with file, line and column before anything is trained."
+
+    score = command("score", "Spearman correlation of a model with the scores of some rows.")
+    score.add_argument("model", help="Hub id, folder, or builtin:all-MiniLM-L6-v2")
+    score.add_argument("--revision", help="commit, tag or branch of the model")
+    _data_flags(score, required=True)
+
+    compare = command("compare", "Compare models on the same rows: difference, interval, verdict.")
+    compare.add_argument(
+        "models",
+        nargs="+",
+        help="models, run folders or scores.parquet files; the first is compared with each other one",
+    )
+    _data_flags(compare, required=False)
+    compare.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
+
+    listing = command("recipes", "The recipes that there are.")
+    listing.add_argument("--json", action="store_true", help="print JSON")
+
+    generate = command("generate", "Write rows of a built-in corpus to a file.")
+    generate.add_argument("corpus", choices=["sports"], help="the corpus")
+    generate.add_argument("--rows", type=int, default=1000, help="how many [1000]")
+    generate.add_argument("--shape", choices=recipe.SHAPES, default="sentences", help="what a row is [sentences]")
+    generate.add_argument("--split", choices=["train", "validation", "test"], default="train", help="[train]")
+    generate.add_argument("--seed", type=int, default=0, help="[0]")
+    generate.add_argument(
+        "--out", help="file to write, .txt, .csv, .tsv or .jsonl; - is the terminal [sports-SHAPE.csv or .txt]"
+    )
+    generate.add_argument("--force", action="store_true", help="write over a file that exists")
+    return whole
+
+
+def recipe_parser(own: Recipe) -> Parser:
+    """The parser of one recipe run as a script: the flags of ``tune`` without a target."""
+    made = Parser(prog=Path(sys.argv[0]).name, description=own.title, allow_abbrev=False)
+    made.set_defaults(parser=made)
+    _run_flags(made)
+    flags.add(made, own)
+    return made
+
+
+def _run_flags(parser: Parser) -> None:
+    parser.add_argument("--offline", action="store_true", help="packaged MiniLM and built-in sports corpus; no network")
+    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe, check it, and stop")
+    parser.add_argument("--out", default="runs", help="where the run folder is made [runs]")
+    parser.add_argument(
+        "--resume", metavar="RUN", help="take up an unfinished run folder; it ends with the same weights"
+    )
+    parser.add_argument("--publish-examples", action="store_true", help="let a few rows' texts into record and card")
+    parser.add_argument("--quiet", action="store_true", help="no progress; only warnings and the result")
+
+
+def _data_flags(parser: Parser, *, required: bool) -> None:
+    parser.add_argument(
+        "--data", required=required, help="scored rows: Hub id (ORG/NAME:SPLIT), file, or builtin:sports/scored:test"
+    )
+    parser.add_argument("--columns", nargs=3, metavar=("A", "B", "SCORE"), help="where the names do not tell")
+    parser.add_argument("--score-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="scale of the scores")
+    parser.add_argument("--skip-bad-rows", action="store_true", help="drop and count rows that cannot be used")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--quiet", action="store_true", help="no progress")
