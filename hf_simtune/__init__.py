@@ -12,6 +12,7 @@ from hf_simtune.version import __version__
 
 if TYPE_CHECKING:
     from hf_simtune.cli import main
+    from hf_simtune.diagnosing import diagnose
     from hf_simtune.errors import SimtuneError
     from hf_simtune.evaluation.metric import metric_path
     from hf_simtune.evaluation.sts import SimilarityEvaluator
@@ -28,6 +29,7 @@ __all__ = [
     "SimtuneError",
     "__version__",
     "compare",
+    "diagnose",
     "main",
     "metric_path",
     "score",
@@ -41,6 +43,7 @@ _PLACES = {
     "SimilarityEvaluator": "evaluation.sts",
     "SimtuneError": "errors",
     "compare": "scoring",
+    "diagnose": "diagnosing",
     "main": "cli",
     "metric_path": "evaluation.metric",
     "score": "scoring",

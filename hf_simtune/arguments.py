@@ -23,6 +23,7 @@ examples:
   hf-simtune tune mnrl_minilm --dry-run       show and check the recipe, run nothing
   hf-simtune score runs/NAME/model --data sentence-transformers/stsb:test
   hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test
+  hf-simtune diagnose MODEL_A MODEL_B --data sentences.txt --out diagnose.html
   hf-simtune generate sports --rows 20000     sentences to try things on
 """
 
@@ -71,6 +72,20 @@ def parser() -> Parser:
     _data_flags(compare, required=False)
     compare.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
 
+    diagnose = command("diagnose", "How models spread the same sentences: similarities of all pairs, side by side.")
+    diagnose.add_argument("models", nargs="+", metavar="MODEL", help="Hub id, folder, or builtin:all-MiniLM-L6-v2")
+    diagnose.add_argument(
+        "--data", required=True, help="rows of any shape: Hub id, file, or builtin:sports/sentences:test"
+    )
+    diagnose.add_argument("--columns", nargs="+", metavar="COLUMN", help="the texts, where the names do not tell")
+    diagnose.add_argument("--shape", choices=recipe.SHAPES, help="what a row is, where the columns do not tell")
+    _row_flags(diagnose)
+    diagnose.add_argument("--max-rows", type=int, default=20_000, help="rows that are drawn if there are more [20000]")
+    diagnose.add_argument("--seed", type=int, default=0, help="of the rows and pairs that are drawn [0]")
+    diagnose.add_argument("--out", metavar="FILE", help="picture to write, .svg, or picture and table, .html")
+    diagnose.add_argument("--force", action="store_true", help="write over a file that exists")
+    _output_flags(diagnose)
+
     listing = command("recipes", "The recipes that there are.")
     listing.add_argument("--json", action="store_true", help="print JSON")
 
@@ -112,7 +127,15 @@ def _data_flags(parser: Parser, *, required: bool) -> None:
         "--data", required=required, help="scored rows: Hub id (ORG/NAME:SPLIT), file, or builtin:sports/scored:test"
     )
     parser.add_argument("--columns", nargs=3, metavar=("A", "B", "SCORE"), help="where the names do not tell")
+    _row_flags(parser)
+    _output_flags(parser)
+
+
+def _row_flags(parser: Parser) -> None:
     parser.add_argument("--score-range", nargs=2, type=float, metavar=("LOW", "HIGH"), help="scale of the scores")
     parser.add_argument("--skip-bad-rows", action="store_true", help="drop and count rows that cannot be used")
+
+
+def _output_flags(parser: Parser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress")

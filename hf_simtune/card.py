@@ -32,7 +32,7 @@ RELATIVES = (STS, frozenset({"snli", "multinli", "mnli", "allnli"}), frozenset({
 # Fields with their own row or section, and those that may hold a path.
 TOLD_ELSEWHERE = {
     *("name", "title", "model", "model_revision", "train_data", "select_on", "report_on"),
-    *("loss", "temperature", "epochs", "batch_size", "precision"),
+    *("loss", "temperature", "epochs", "batch_size", "precision", "forward"),
 }
 ROWS = {"pairs": "pairs", "scored": "scored pairs", "triplets": "triplets", "sentences": "sentences"}
 

@@ -208,6 +208,35 @@ def _compare(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from hf_simtune import diagnosis_page, terminal
+
+    if problems := diagnosis_page.check_out(arguments.out, force=arguments.force):
+        raise RequestError(problems, hint=f"See: {arguments.parser.prog} --help")
+    _calm_libraries(quiet=arguments.quiet)
+    from hf_simtune.diagnosing import diagnose
+
+    found = diagnose(
+        arguments.models,
+        arguments.data,
+        columns=tuple(arguments.columns) if arguments.columns else None,
+        shape=arguments.shape,
+        score_range=tuple(arguments.score_range) if arguments.score_range else None,
+        skip_bad_rows=arguments.skip_bad_rows,
+        max_rows=arguments.max_rows,
+        seed=arguments.seed,
+        progress=not arguments.quiet and sys.stderr.isatty(),
+    )
+    if arguments.json:
+        terminal.plain(json.dumps(diagnosis_page.facts(found)))
+    else:
+        terminal.show_diagnoses(found)
+    if arguments.out:
+        diagnosis_page.write(found, arguments.out)
+        terminal.note(f"picture written to {arguments.out}")
+    return 0
+
+
 def _recipes(arguments: argparse.Namespace) -> int:
     from hf_simtune import terminal
 
@@ -242,6 +271,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "tune": _tune_target,
     "score": _score,
     "compare": _compare,
+    "diagnose": _diagnose,
     "recipes": _recipes,
     "generate": _generate,
 }

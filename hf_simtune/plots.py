@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hf_simtune.report_text import minus, printable
 
-__all__ = ["Axis", "curve", "forest", "histogram", "scatter", "verdict_mark"]
+__all__ = ["Axis", "curve", "forest", "histogram", "outlines", "scatter", "verdict_mark"]
 
 Floats = NDArray[np.float64]
 WIDTH, HEIGHT = 420, 320
@@ -102,6 +102,40 @@ def histogram(name: str, base: Floats, tuned: Floats, label: str, *, title: str,
             line += f"V{_y(y, amount):.1f}H{_x(x, high):.1f}"
         parts.append(f'<path class="area {series}" d="{line}V{_y(y, 0):.1f}Z"/>')
     return _figure(name, title, about, "".join(parts))
+
+
+def outlines(
+    name: str, series: Sequence[tuple[str, Sequence[int]]], low: float, high: float, x: str, y: str, *, about: str
+) -> Markup:
+    """Several histograms over the same bins as outlines on shared axes, each in shares of its own sum, with a key.
+
+    The lines have the classes ``s0``, ``s1`` ... ``s5`` and again from ``s0``; colour and dash are the style sheet's.
+
+    Args:
+        name: the figure's id.
+        series: what each is called, and how many fall into each of its bins.
+        low: where the first bin begins; the bins that are empty in every series are not drawn.
+        high: where the last bin ends.
+        x: what the bins are of.
+        y: what a share is of, as in "% of pairs".
+        about: what there is to see, for those who do not.
+    """
+    shares = [100 * np.asarray(counts, np.float64) / sum(counts) for _, counts in series]
+    edges = np.linspace(low, high, len(shares[0]) + 1)
+    first, last = np.flatnonzero(np.sum(shares, axis=0))[[0, -1]].tolist()
+    across = Axis.over([edges[first], edges[last + 1]], x)
+    up = Axis.over([0, *(float(share.max()) for share in shares)], f"{y} in each {edges[1] - edges[0]:.2g}")
+    parts = [_axes(across, up)]
+    for index, ((title, _), share) in enumerate(zip(series, shares, strict=True)):
+        own_first, own_last = np.flatnonzero(share)[[0, -1]].tolist()
+        line = f"M{_x(across, edges[own_first]):.1f} {_y(up, 0):.1f}"
+        for end, value in zip(edges[own_first + 1 : own_last + 2], share[own_first : own_last + 1], strict=True):
+            line += f"V{_y(up, value):.1f}H{_x(across, end):.1f}"
+        row, style = HEIGHT + 14 + 20 * index, f"series s{index % 6}"
+        parts.append(f'<path class="{style}" d="{line}V{_y(up, 0):.1f}"/>')
+        parts.append(f'<path class="{style}" d="M{LEFT} {row - 4}h32"/>')
+        parts.append(f'<text class="name" x="{LEFT + 40}" y="{row}">{escape(printable(title))}</text>')
+    return _svg(name, "plot", WIDTH, HEIGHT + 8 + 20 * len(series), x, about, "".join(parts))
 
 
 def curve(

@@ -13,10 +13,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from hf_simtune.errors import RequestError
 
-__all__ = ["LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "fields", "is_hub_name"]
+__all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "fields", "is_hub_name"]
 
 SHAPES = ("pairs", "scored", "triplets", "sentences")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+FORWARDS = ("auto", "plain", "packed", "chunked")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 # Which shapes a loss can learn from. The losses are built in losses.py, which needs torch; this table does not.
 LOSS_SHAPES: dict[str, tuple[str, ...]] = {
@@ -147,6 +148,12 @@ class Recipe:
     )
     precision: str = _field(
         "auto", "fp32, bf16 or fp16; auto takes bf16 where a probe finds it faster", *_one_of(*PRECISIONS)
+    )
+    forward: str = _field(
+        "auto",
+        "how a batch passes the model, with the same loss and gradients: plain (padded to its longest text), packed "
+        "(without padding) or chunked (sorted by length, in chunks); auto takes the fastest that is exact here",
+        *_one_of(*FORWARDS),
     )
 
     def check(self) -> list[str]:

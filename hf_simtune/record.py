@@ -137,6 +137,8 @@ class Training:
     checkpoints: tuple[Checkpoint, ...]
     best_step: int  # 0: the base itself
     final_loss: float | None
+    forward: str = "plain"  # how a batch passed the model: "plain", "packed" or "chunked"
+    forward_reason: str = ""
     resumed: int = 0  # how often the run was taken up again
 
 

@@ -24,6 +24,8 @@ class Plan:
     loss: str
     precision: str
     precision_reason: str
+    forward: str  # "plain", "packed" or "chunked"
+    forward_reason: str
     base_weights: str  # SHA-256 of the untouched base
     fingerprints: dict[str, str]  # of the rows: "train" (after leaks), "select", "report"
     publish_examples: bool

@@ -18,12 +18,23 @@ from rich.text import Text
 from hf_simtune import wording
 
 if TYPE_CHECKING:
+    from hf_simtune.diagnosing import Diagnosis
     from hf_simtune.evaluation.compare import Comparison
     from hf_simtune.recipe import Recipe
     from hf_simtune.record import Evaluation, RunRecord, Score
     from hf_simtune.scoring import Scored
 
-__all__ = ["error", "note", "plain", "show_comparison", "show_recipe", "show_recipes", "show_run", "show_score"]
+__all__ = [
+    "error",
+    "note",
+    "plain",
+    "show_comparison",
+    "show_diagnoses",
+    "show_recipe",
+    "show_recipes",
+    "show_run",
+    "show_score",
+]
 
 COLOURS = {"improved": "bold green", "regressed": "bold red", "no evidence": "bold yellow"}
 
@@ -184,3 +195,24 @@ def show_comparison(first: Scored, others: Sequence[tuple[Scored, Comparison]]) 
     for other, comparison in others:
         if comparison.reason:
             console.print(f"{other.model}: {comparison.reason}")
+
+
+def show_diagnoses(found: Sequence[Diagnosis]) -> None:
+    """Each model a column, each figure a row, and what the figures mean."""
+    from hf_simtune import diagnosis_page
+
+    console = _console()
+    table = Table()
+    table.add_column("cosine similarity of pairs")
+    for diagnosis in found:
+        table.add_column(diagnosis.model, justify="right", overflow="fold")
+    meanings = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for row in diagnosis_page.rows(found):
+        table.add_row(row.label, *row.values)
+        meanings.add_row(Text(row.label, style="bold"), row.meaning)
+    console.print(diagnosis_page.heading(found), soft_wrap=True)
+    console.print(table)
+    console.print(meanings)
+    for told in diagnosis_page.notes(found):
+        console.print()
+        console.print(told)

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from datasets import Dataset
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from sentence_transformers.base.sampler import BatchSamplers
+from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from hf_simtune import losses
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.sts import SimilarityEvaluator
 from hf_simtune.progress import ProgressBar
@@ -66,7 +67,8 @@ class EvaluateEvenly(TrainerCallback):
 
 def build(
     recipe: Recipe,
-    loss: str,
+    loss: nn.Module,
+    sampler: BatchSamplers,
     precision: str,
     model: SentenceTransformer,
     rows: Dataset,
@@ -90,7 +92,7 @@ def build(
         use_cpu=model.device.type == "cpu",
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        batch_sampler=losses.batch_sampler(loss),
+        batch_sampler=sampler,
         eval_strategy="steps",
         eval_steps=2**30,  # EvaluateEvenly decides
         save_strategy="steps",
@@ -108,7 +110,7 @@ def build(
         model=model,
         args=arguments,
         train_dataset=rows.select_columns(columns),
-        loss=losses.build(loss, model, recipe.temperature),
+        loss=loss,
         evaluator=evaluator,
         callbacks=[EvaluateEvenly(recipe.evaluations), ProgressBar(evaluator.best_model_key, base_score)],
     )

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from datasets import Dataset
 from sentence_transformers import SentenceTransformer
+from torch import nn
 from transformers import set_seed
 
 from hf_simtune import before_after, card, flags, losses, machine, models, precision, report, scores_file, train
@@ -26,6 +28,9 @@ from hf_simtune.recipe import Recipe
 from hf_simtune.record import ModelFacts, RunRecord, Training
 from hf_simtune.run_folder import Plan, RunFolder
 from hf_simtune.scores_file import RowScores
+from hf_simtune.speed import choose
+from hf_simtune.speed.allocator import keep_freed_memory
+from hf_simtune.speed.forward import sorted_forward
 from hf_simtune.weights import weights_sha256
 
 __all__ = ["Run", "tune"]
@@ -99,8 +104,14 @@ def tune(
     with clock.phase("load"):
         inputs = prepare(recipe, offline=offline)
         model, base = models.load(recipe.model, recipe.model_revision, max_length=recipe.max_length)
+    loss_name = recipe.loss or losses.default_loss(inputs.train.source.shape)
+    loss = losses.build(loss_name, model, recipe.temperature)
     mode, why = (first.precision, first.precision_reason) if first else precision.decide(recipe.precision)
-    pinned = dataclasses.replace(asked, precision=mode)
+    if first:
+        forward, forward_reason = first.forward, first.forward_reason
+    else:
+        forward, forward_reason = choose.choose(recipe.forward, model, loss, texts=_some_texts(inputs.rows))
+    pinned = dataclasses.replace(asked, precision=mode, forward=forward)
     if base.revision and not offline:
         pinned = dataclasses.replace(pinned, model_revision=base.revision)
     target, origin_recipe = origin or (None, None)
@@ -109,9 +120,11 @@ def tune(
         offline=offline,
         command=flags.command(pinned, origin_recipe, target, offline=offline),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        loss=recipe.loss or losses.default_loss(inputs.train.source.shape),
+        loss=loss_name,
         precision=mode,
         precision_reason=why,
+        forward=forward,
+        forward_reason=forward_reason,
         base_weights=base.weights_sha256,
         fingerprints=inputs.fingerprints,
         publish_examples=publish_examples,
@@ -123,7 +136,14 @@ def tune(
         folder = RunFolder.create(Path(out), recipe.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
     folder.write_plan(plan)
     log.info("run folder: %s", folder.path)
-    return _run(plan, folder, inputs, model, base, clock)
+    log.info("precision: %s (%s)", plan.precision, plan.precision_reason)
+    log.info("forward pass: %s (%s)", plan.forward, plan.forward_reason)
+    return _run(plan, folder, inputs, model, loss, base, clock)
+
+
+def _some_texts(rows: Dataset) -> list[str]:
+    """Texts of the first rows, of every column that holds texts."""
+    return [value for values in rows[:8].values() for value in values if isinstance(value, str)]
 
 
 def _one_process() -> None:
@@ -160,7 +180,13 @@ def _taken_up(folder: RunFolder, first: Plan, plan: Plan) -> Plan:
 
 
 def _run(
-    plan: Plan, folder: RunFolder, inputs: Inputs, model: SentenceTransformer, base: ModelFacts, clock: Clock
+    plan: Plan,
+    folder: RunFolder,
+    inputs: Inputs,
+    model: SentenceTransformer,
+    loss: nn.Module,
+    base: ModelFacts,
+    clock: Clock,
 ) -> Run:
     recipe = plan.recipe
     scored = {"report": inputs.report, "select": inputs.select}
@@ -170,8 +196,13 @@ def _run(
         before = {role: similarities(model, loaded.dataset, progress=shown) for role, loaded in scored.items()}
     evaluator = SimilarityEvaluator(inputs.select.dataset, log_file=folder.trainer / train.SCORED)
     base_score = score(evaluator.gold, before["select"]).spearman
-    trainer = train.build(recipe, plan.loss, plan.precision, model, inputs.rows, evaluator, folder.trainer, base_score)
-    with clock.phase("train"):
+    sampler = losses.batch_sampler(plan.loss)
+    trainer = train.build(
+        recipe, loss, sampler, plan.precision, model, inputs.rows, evaluator, folder.trainer, base_score
+    )
+    if model.device.type == "cpu":
+        keep_freed_memory()
+    with clock.phase("train"), sorted_forward(model, trainer.loss, plan.forward):
         checkpoint = train.last_checkpoint(folder.trainer)
         if checkpoint:
             log.info("going on from %s", checkpoint.name)
@@ -215,6 +246,8 @@ def _run(
             processes=1,
             precision=plan.precision,
             precision_reason=plan.precision_reason,
+            forward=plan.forward,
+            forward_reason=plan.forward_reason,
             seconds=round(result.metrics.get("train_runtime", clock.seconds["train"]), 1),
             checkpoints=history,
             best_step=best.step,

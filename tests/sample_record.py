@@ -162,6 +162,8 @@ def improved() -> RunRecord:
             processes=1,
             precision="bf16",
             precision_reason="a probe found it 2.4 times as fast as fp32",
+            forward="packed",
+            forward_reason="exact and without padding",
             seconds=2712.4,
             checkpoints=tuple(
                 Checkpoint(step=step, epoch=round(step / 1503, 4), spearman=score, loss=loss)
@@ -327,7 +329,15 @@ def with_text(text: str) -> RunRecord:
         recipe=record.recipe | {text: text, "columns": [text, text]},
         base=dataclasses.replace(record.base, **facts),
         tuned=dataclasses.replace(record.tuned, **facts),
-        training=dataclasses.replace(record.training, source=source, precision=text, precision_reason=text, loss=text),
+        training=dataclasses.replace(
+            record.training,
+            source=source,
+            precision=text,
+            precision_reason=text,
+            forward=text,
+            forward_reason=text,
+            loss=text,
+        ),
         leakage=tuple(dataclasses.replace(found, evaluation=text) for found in record.leakage),
         evaluations=(report, dataclasses.replace(select, source=source)),
         machine=Machine(

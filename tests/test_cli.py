@@ -22,7 +22,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return caught.value.code, shown.out, shown.err
 
 
-@pytest.mark.parametrize("command", [[], ["tune"], ["score"], ["compare"], ["recipes"], ["generate"]])
+@pytest.mark.parametrize("command", [[], ["tune"], ["score"], ["compare"], ["diagnose"], ["recipes"], ["generate"]])
 def test_help_of_every_command_can_be_printed(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     status, out, err = run(capsys, *command, "--help")
     assert status == 0
@@ -69,6 +69,11 @@ def test_help_comes_at_once() -> None:
         (["score", "m"], "--data"),
         (["compare", "one"], "name two or more"),
         (["compare", "one", "two"], "name them"),
+        (["diagnose", "m"], "--data"),
+        (["diagnose", "m", "--data", "x.txt", "--out", "x.png"], "it must end in .svg or .html"),
+        (["diagnose", "m", "--data", "x.txt", "--out", "no/x.svg"], "there is no folder no"),
+        (["diagnose", "./m", "--data", "x.txt", "--max-rows", "1"], "2 problems"),
+        (["diagnose", "builtin:all-MiniLM-L6-v2", "--data", "x.txt"], "there is no file or folder 'x.txt'"),
         (["generate", "sports", "--rows", "0", "--out", "-"], "rows is 0"),
         (["generate", "sports", "--shape", "pairs", "--out", "x.txt"], "one sentence a line"),
     ],

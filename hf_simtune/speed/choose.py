@@ -1,0 +1,172 @@
+"""Which forward pass a run takes, decided once, and why."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+import torch
+from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers.base.modules import Dense, Normalize, Transformer
+from sentence_transformers.sentence_transformer import losses as dense
+from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling
+from sentence_transformers.sparse_encoder import losses as sparse
+from sentence_transformers.sparse_encoder.modules import SpladePooling
+from torch import nn
+from transformers import TrainingArguments
+
+from hf_simtune.speed.forward import METHODS, embed
+
+__all__ = ["choose", "obstacle"]
+
+log = logging.getLogger("hf_simtune")
+
+# Losses that take nothing from the model but ``model(column)["sentence_embedding"]`` of whole columns. The Cached* ones
+# run pieces of their own, Matryoshka2d and AdaptiveLayer look inside the layers, CSR counts the calls of its encoder.
+LOSSES: tuple[type[nn.Module], ...] = (
+    dense.AnglELoss,
+    dense.BatchAllTripletLoss,
+    dense.BatchHardSoftMarginTripletLoss,
+    dense.BatchHardTripletLoss,
+    dense.BatchSemiHardTripletLoss,
+    dense.CoSENTLoss,
+    dense.ContrastiveLoss,
+    dense.CosineSimilarityLoss,
+    dense.DistillKLDivLoss,
+    dense.MSELoss,
+    dense.MarginMSELoss,
+    dense.MatryoshkaLoss,
+    dense.MultipleNegativesRankingLoss,
+    dense.MultipleNegativesSymmetricRankingLoss,
+    dense.OnlineContrastiveLoss,
+    dense.SoftmaxLoss,
+    dense.TripletLoss,
+    sparse.FlopsLoss,
+    sparse.SparseAnglELoss,
+    sparse.SparseCoSENTLoss,
+    sparse.SparseCosineSimilarityLoss,
+    sparse.SparseDistillKLDivLoss,
+    sparse.SparseMSELoss,
+    sparse.SparseMarginMSELoss,
+    sparse.SparseMultipleNegativesRankingLoss,
+    sparse.SparseTripletLoss,
+    sparse.SpladeLoss,
+)
+MODULES: tuple[type[nn.Module], ...] = (Pooling, Normalize, Dense, Dropout, LayerNorm, SpladePooling)
+# Every token attends to every token of its row and its position is a number: nothing else comes in by the attention.
+PACKABLE = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-roberta")
+CLOSE = 1e-5  # largest relative difference of two forward passes of one text in fp32
+
+
+def obstacle(
+    model: SentenceTransformer | SparseEncoder, loss: nn.Module, arguments: TrainingArguments | None = None
+) -> str | None:
+    """Why only the plain forward will do, in words; None where another may be exact."""
+    first, *others = list(model.children())
+    if not isinstance(first, Transformer):
+        return f"the model begins with {type(first).__name__}, not with a Transformer module"
+    if strange := sorted({type(module).__name__ for module in others if type(module) not in MODULES}):
+        return f"the model has a module whose need for padding is not known: {', '.join(strange)}"
+    if strange := sorted({name for name in map(_unknown, _losses(loss)) if name}):
+        return f"{', '.join(strange)} may ask the model for more than the embeddings of whole columns"
+    if "text" not in first.modalities or first.transformer_task not in ("feature-extraction", "fill-mask"):
+        return f"the model's task is {first.transformer_task}, on {', '.join(map(str, first.modalities))}"
+    if first.can_flatten_inputs:
+        return "flash attention already leaves the padding out"
+    if getattr(first.tokenizer, "padding_side", "right") != "right":
+        return "the tokenizer pads in front"
+    if arguments is not None and arguments.neftune_noise_alpha:
+        return "NEFTune scales its noise by the padded length"
+    if arguments is not None and arguments.torch_compile:
+        return "torch.compile would compile each new length anew"
+    if _spread(arguments):
+        return "the weights are spread over processes (FSDP or DeepSpeed), and the token look-up needs them whole"
+    return None
+
+
+def _spread(arguments: TrainingArguments | None) -> bool:
+    launched = any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
+    return launched or (arguments is not None and bool(arguments.fsdp or arguments.deepspeed))
+
+
+def _losses(loss: nn.Module) -> list[nn.Module]:
+    """A loss and those that it wraps."""
+    inner = [module for name, module in loss.named_children() if name in ("loss", "document_loss", "query_loss")]
+    return [loss, *(found for module in inner for found in _losses(module))]
+
+
+def _unknown(loss: nn.Module) -> str | None:
+    return None if type(loss) in LOSSES else type(loss).__name__
+
+
+def choose(
+    requested: str,
+    model: SentenceTransformer | SparseEncoder,
+    loss: nn.Module,
+    arguments: TrainingArguments | None = None,
+    *,
+    texts: Sequence[str],
+) -> tuple[str, str]:
+    """``plain``, ``packed`` or ``chunked``, and why.
+
+    Args:
+        requested: one of these, or ``auto``: on a CPU the fastest that is exact here, on a GPU the plain one.
+        model: in fp32, before it is wrapped.
+        loss: the outermost one.
+        arguments: of the trainer, where it may hold something that speaks against it.
+        texts: a few of the training texts; a method is taken only if it gives their embeddings.
+    """
+    if requested == "plain":
+        return "plain", "as asked for"
+    if reason := obstacle(model, loss, arguments):
+        return "plain", reason
+    if requested == "auto" and model.device.type != "cpu":
+        return "plain", "not measured on this kind of device; --forward packed tries it"
+    reasons = []
+    for method in METHODS if requested == "auto" else (requested,):
+        reason = _unpackable(model, arguments) if method == "packed" else None
+        reason = reason or _differs(model, texts, method)
+        if reason is None:
+            why = "as asked for" if requested != "auto" else "; ".join(reasons) or "exact and without padding"
+            return method, why
+        reasons.append(f"not {method}: {reason}")
+    return "plain", "; ".join(reasons)
+
+
+def _unpackable(model: SentenceTransformer | SparseEncoder, arguments: TrainingArguments | None) -> str | None:
+    encoder = model[0].auto_model
+    if encoder.config.model_type not in PACKABLE or getattr(encoder.config, "is_decoder", False):
+        return f"the attention of {encoder.config.model_type} is more than each row's with itself"
+    if getattr(encoder.config, "position_embedding_type", "absolute") != "absolute":
+        return "its positions are relative"
+    if any(isinstance(module, SpladePooling) for module in model.children()):
+        return "SPLADE's pooling takes rows of tokens"
+    asked = arguments is not None and arguments.gradient_checkpointing
+    if asked or getattr(encoder, "is_activation_checkpointing", False):
+        return "gradient checkpointing runs the layers again on the way back"
+    return None
+
+
+def _differs(model: SentenceTransformer | SparseEncoder, texts: Sequence[str], method: str) -> str | None:
+    """Whether the method gives other embeddings than the plain forward does, on real texts and the shortest there is."""
+    shown = [*texts[:15], "a"]
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            batch = {
+                key: value.to(model.device) if isinstance(value, torch.Tensor) else value
+                for key, value in model.preprocess(shown).items()
+            }
+            plain = model(dict(batch))["sentence_embedding"]
+            found = embed(model, method, [batch])
+    except (KeyError, TypeError, ValueError, RuntimeError, AttributeError, IndexError) as error:
+        log.debug("the %s forward failed", method, exc_info=True)
+        return f"the model does not take such input ({type(error).__name__})"
+    finally:
+        model.train(was_training)
+    if found is None:
+        return "the model's input is more than token numbers"
+    difference = float((found[0] - plain).norm() / plain.norm())
+    return None if difference <= CLOSE else f"its embeddings differ by {difference:.1g}"
