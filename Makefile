@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types fast clean cards
+.PHONY: demo test lint types fast clean cards bench bench-growth
 
 # pip builds this package in an environment of its own, which -c does not reach.
 $(VENV)/ready: export PIP_CONSTRAINT = constraints.txt
@@ -34,6 +34,27 @@ types: $(VENV)/ready
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+# The figures of model_cards/bench/, about half an hour of an idle machine; HUB= is a folder laid out as on the Hub.
+HUB ?=
+STSB = $(HUB)sentence-transformers/stsb
+COMPRESSION = $(HUB)embedding-data/sentence-compression
+BENCH = $(BIN)/hf-simtune bench
+FIGURES = model_cards/bench
+TURNS = --sides plain-bf16 ours-auto --steps 2 --rounds 3
+
+bench: $(VENV)/ready
+	$(BENCH) --data $(STSB):train --out $(FIGURES)/step-stsb.json
+	$(BENCH) --data $(COMPRESSION) --out $(FIGURES)/step-compression.json
+	$(BENCH) data --rows 10000 100000 1000000 --out $(FIGURES)/data.json
+	$(BENCH) answer --data $(STSB):train --select-on $(STSB):validation --report-on $(STSB):test --out $(FIGURES)/answer.json
+	$(MAKE) bench-growth
+
+bench-growth: $(VENV)/ready
+	for rows in 8 16 64 256; do \
+		$(BENCH) --data $(COMPRESSION) --batch-size $$rows $(TURNS) --out $(FIGURES)/growth-rows-$$rows.json || exit 1; done
+	for length in 8 16 32; do \
+		$(BENCH) --data $(COMPRESSION) --max-length $$length $(TURNS) --out $(FIGURES)/growth-length-$$length.json || exit 1; done
 
 # The cards of the reference runs and the README's table, from the records in model_cards/.
 cards: $(VENV)/ready

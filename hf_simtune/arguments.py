@@ -24,6 +24,8 @@ examples:
   hf-simtune score runs/NAME/model --data sentence-transformers/stsb:test
   hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test
   hf-simtune diagnose MODEL_A MODEL_B --data sentences.txt --out diagnose.html
+  hf-simtune diagnose MODEL --data sentences.txt   how a model spreads sentences: anisotropy, uniformity
+  hf-simtune bench                            a training step against a plain script's, on this machine
   hf-simtune generate sports --rows 20000     sentences to try things on
 """
 
@@ -85,6 +87,45 @@ def parser() -> Parser:
     diagnose.add_argument("--out", metavar="FILE", help="picture to write, .svg, or picture and table, .html")
     diagnose.add_argument("--force", action="store_true", help="write over a file that exists")
     _output_flags(diagnose)
+
+    bench = command("bench", "Measure the speed of training on this machine, against a plain trainer script.")
+    bench.add_argument(
+        "what",
+        nargs="?",
+        choices=["step", "data", "answer"],
+        default="step",
+        help="step: time and memory of a training step, ours against a plain script's; data: from a file of N rows to "
+        "ready to train; answer: whether precision and forward pass change what comes out [step]",
+    )
+    bench.add_argument(
+        "--data", default="builtin:sports/pairs:train", help="training rows [builtin:sports/pairs:train]"
+    )
+    bench.add_argument("--model", default=recipe.BUILTIN_MINILM, help=f"[{recipe.BUILTIN_MINILM}]")
+    bench.add_argument("--loss", choices=sorted(recipe.LOSS_SHAPES), help="by default what the shape of the rows takes")
+    bench.add_argument("--batch-size", type=int, default=64, help="rows per step [64]")
+    bench.add_argument("--max-length", type=int, help="cut texts after so many tokens (step)")
+    bench.add_argument("--forward", choices=recipe.FORWARDS, default="auto", help="of our side (step) [auto]")
+    bench.add_argument(
+        "--sides",
+        nargs="+",
+        choices=["plain-fp32", "plain-bf16", "ours-fp32", "ours-auto"],
+        default=["plain-fp32", "plain-bf16", "ours-fp32", "ours-auto"],
+        help="which take part; the others are compared with the first (step) [all four]",
+    )
+    bench.add_argument("--steps", type=int, default=4, help="steps a round (step) [4]")
+    bench.add_argument("--rounds", type=int, default=5, help="rounds that count (step) [5]")
+    bench.add_argument(
+        "--rows",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="sizes of the file (data) [10000 100000], or training rows (answer)",
+    )
+    bench.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs (answer) [0 1 2]")
+    bench.add_argument("--select-on", help="scored rows that choose the checkpoint (answer)")
+    bench.add_argument("--report-on", help="scored rows that are compared (answer)")
+    bench.add_argument("--out", metavar="FILE", help="keep the figures as JSON")
+    _output_flags(bench)
 
     listing = command("recipes", "The recipes that there are.")
     listing.add_argument("--json", action="store_true", help="print JSON")

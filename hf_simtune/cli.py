@@ -237,6 +237,25 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _bench(arguments: argparse.Namespace) -> int:
+    from hf_simtune import terminal
+
+    _calm_libraries(quiet=True)
+    from hf_simtune import bench, bench_commands, threads
+
+    threads.settle()
+    if arguments.out and Path(arguments.out).is_dir():
+        raise RequestError(f"--out {arguments.out} is a folder: name a file, as in --out bench.json")
+    found = bench_commands.run(arguments)
+    if arguments.out:
+        bench.save(found, Path(arguments.out))
+    if arguments.json:
+        terminal.plain(json.dumps(dataclasses.asdict(found)))
+    else:
+        terminal.show_bench(bench_commands.said(found))
+    return 0
+
+
 def _recipes(arguments: argparse.Namespace) -> int:
     from hf_simtune import terminal
 
@@ -268,6 +287,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
+    "bench": _bench,
     "tune": _tune_target,
     "score": _score,
     "compare": _compare,

@@ -12,7 +12,18 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.compare import Comparison
 
-__all__ = ["Checkpoint", "Evaluation", "Leakage", "Machine", "ModelFacts", "RunRecord", "Score", "Source", "Training"]
+__all__ = [
+    "Checkpoint",
+    "Evaluation",
+    "Leakage",
+    "Machine",
+    "ModelFacts",
+    "RunRecord",
+    "Score",
+    "Source",
+    "Training",
+    "build",
+]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -210,7 +221,7 @@ class RunRecord:
             value = json.loads(path.read_text(encoding="utf-8"))
             if value.get("format") != cls.format:
                 raise RunError(f"{path} has record format {value.get('format')!r}; this version reads {cls.format}")
-            record = _build(cls, value)
+            record = build(cls, value)
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise RunError(f"{path} is not a run record: {error}") from error
         assert isinstance(record, cls)
@@ -229,20 +240,24 @@ def _not_finite(value: Any, place: str = "") -> list[str]:
     return []
 
 
-def _build(hint: Any, value: Any) -> Any:
-    """A value of the annotated type from what JSON holds."""
+def build(hint: Any, value: Any) -> Any:
+    """A value of the annotated type from what JSON holds.
+
+    Raises:
+        ValueError, TypeError, KeyError: it holds something else.
+    """
     origin = get_origin(hint)
     if origin in (Union, types.UnionType):
         if value is None:
             return None
-        return _build(next(part for part in get_args(hint) if part is not type(None)), value)
+        return build(next(part for part in get_args(hint) if part is not type(None)), value)
     if origin is tuple:
         parts = get_args(hint)
         kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
-        return tuple(_build(kind, item) for kind, item in zip(kinds, value, strict=True))
+        return tuple(build(kind, item) for kind, item in zip(kinds, value, strict=True))
     if dataclasses.is_dataclass(hint) and isinstance(hint, type):
         hints = get_type_hints(hint)
         if unknown := sorted(set(value) - set(hints)):
             raise ValueError(f"unknown fields of {hint.__name__}: {', '.join(unknown)}")
-        return hint(**{name: _build(hints[name], item) for name, item in value.items()})
+        return hint(**{name: build(hints[name], item) for name, item in value.items()})
     return value

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_simtune import card, scores_file
+from hf_simtune import bench_page, card, scores_file
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.bootstrap import resampled_differences
 from hf_simtune.evaluation.compare import verdict_of
@@ -20,6 +20,7 @@ from hf_simtune.record import Evaluation, RunRecord
 __all__ = ["records", "table", "write"]
 
 BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
+SPEED_BEGIN, SPEED_END = "<!-- speed: make cards -->", "<!-- end of speed -->"
 
 
 def records(folder: Path) -> dict[str, list[tuple[Path, RunRecord]]]:
@@ -99,16 +100,23 @@ def write(checkout: Path) -> list[Path]:
     """Render every reference card and the README's table again. Returns the files that changed."""
     folder, readme = checkout / "model_cards", checkout / "README.md"
     wanted = {path / "README.md": card.render(record) for runs in records(folder).values() for path, record in runs}
-    text = readme.read_text(encoding="utf-8")
-    before, _, rest = text.partition(BEGIN)
-    _, _, after = rest.partition(END)
-    wanted[readme] = f"{before}{BEGIN}\n{table(folder)}\n{END}{after}"
+    wanted[folder / "bench" / "README.md"] = bench_page.page(folder / "bench")
+    text = _between(readme.read_text(encoding="utf-8"), BEGIN, table(folder), END)
+    wanted[readme] = _between(text, SPEED_BEGIN, bench_page.readme_table(folder / "bench"), SPEED_END)
     changed = []
     for path, content in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != content:
             path.write_text(content, encoding="utf-8")
             changed.append(path)
     return changed
+
+
+def _between(text: str, begin: str, content: str, end: str) -> str:
+    """The text with what stands between two marks replaced."""
+    if begin not in text or end not in text:
+        raise RunError(f"README.md has no lines {begin} and {end}")
+    before, _, rest = text.partition(begin)
+    return f"{before}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from rich.text import Text
 from hf_simtune import wording
 
 if TYPE_CHECKING:
+    from hf_simtune.bench_commands import Said
     from hf_simtune.diagnosing import Diagnosis
     from hf_simtune.evaluation.compare import Comparison
     from hf_simtune.recipe import Recipe
@@ -28,6 +29,7 @@ __all__ = [
     "error",
     "note",
     "plain",
+    "show_bench",
     "show_comparison",
     "show_diagnoses",
     "show_recipe",
@@ -216,3 +218,18 @@ def show_diagnoses(found: Sequence[Diagnosis]) -> None:
     for told in diagnosis_page.notes(found):
         console.print()
         console.print(told)
+
+
+def show_bench(said: Said) -> None:
+    """A benchmark: what was measured, the table, what is to be said of it."""
+    console = _console()
+    for line in said.before:
+        console.print(line, soft_wrap=True)
+    table = Table()
+    for index, title in enumerate(said.head):
+        table.add_column(title, justify="left" if index < said.words else "right")
+    for row in said.rows:
+        table.add_row(*row)
+    console.print(table)
+    for line in said.after:
+        console.print(line, soft_wrap=True)

@@ -202,7 +202,7 @@ def _run(
     )
     if model.device.type == "cpu":
         keep_freed_memory()
-    with clock.phase("train"), sorted_forward(model, trainer.loss, plan.forward):
+    with clock.phase("train"), sorted_forward(model, loss, plan.forward):
         checkpoint = train.last_checkpoint(folder.trainer)
         if checkpoint:
             log.info("going on from %s", checkpoint.name)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["hub_folder_from_rows", "tiny_model"]
+__all__ = ["hub_folder_from_rows", "tiny_encoder", "tiny_model", "tiny_splade"]
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _WORDS = """
@@ -39,9 +39,7 @@ def tiny_model(folder: Path, seed: int = 0) -> Path:
     from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
     from transformers import BertConfig, BertModel, BertTokenizer
 
-    marks = string.ascii_lowercase + string.digits
-    pieces = [*_SPECIAL, *string.punctuation, *marks, *(f"##{mark}" for mark in marks), *_WORDS.split()]
-    vocabulary = {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}
+    vocabulary = _vocabulary()
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,
@@ -103,3 +101,70 @@ def hub_folder_from_rows(
     configuration = "configs:\n- config_name: default\n  data_files:\n" + "".join(files)
     (folder / "README.md").write_text(f"---\nlanguage:\n- en\n{configuration}---\nMade for a test.\n", encoding="utf-8")
     return folder
+
+
+def tiny_encoder(folder: Path, kind: str = "bert", seed: int = 0, *, pooling: str = "mean") -> Path:
+    """Save a random two-layer encoder of another architecture with mean pooling, as :func:`tiny_model` does.
+
+    Args:
+        folder: where to.
+        kind: bert, roberta, xlm-roberta, camembert, distilbert, electra or mpnet.
+        seed: of the weights.
+        pooling: a pooling mode of sentence-transformers.
+    """
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+    encoder = _encoder(folder, kind, seed)
+    modules = [Transformer(str(encoder)), Pooling(32, pooling), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save(str(folder))
+    shutil.rmtree(encoder)
+    return folder
+
+
+def tiny_splade(folder: Path, seed: int = 0) -> Path:
+    """Save a random two-layer BERT with its masked-language head and SPLADE's max pooling. Returns `folder`."""
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.base.modules import Transformer
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    encoder = _encoder(folder, "bert", seed, head=True)
+    modules = [Transformer(str(encoder), transformer_task="fill-mask"), SpladePooling("max")]
+    SparseEncoder(modules=modules, device="cpu").save(str(folder))
+    shutil.rmtree(encoder)
+    return folder
+
+
+def _encoder(folder: Path, kind: str, seed: int, *, head: bool = False) -> Path:
+    """Save a random encoder of width 32 with the tiny word pieces beside `folder`."""
+    import torch
+    from transformers import AutoConfig, AutoModel, AutoModelForMaskedLM, BertTokenizer
+
+    vocabulary = _vocabulary()
+    sizes = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "initializer_range": 0.5,
+    }
+    if kind == "distilbert":
+        sizes = {"dim": 32, "n_layers": 2, "n_heads": 2, "hidden_dim": 64, "initializer_range": 0.5}
+    if kind == "electra":
+        sizes["embedding_size"] = 16  # narrower than the layers, as the published ones are
+    config = AutoConfig.for_model(
+        kind, vocab_size=len(vocabulary), max_position_embeddings=130, pad_token_id=0, bos_token_id=2, **sizes
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = (AutoModelForMaskedLM if head else AutoModel).from_config(config)
+    encoder = folder.with_name(f"{folder.name}-encoder")
+    model.save_pretrained(encoder)
+    BertTokenizer(vocab=vocabulary, model_max_length=128).save_pretrained(encoder)
+    return encoder
+
+
+def _vocabulary() -> dict[str, int]:
+    marks = string.ascii_lowercase + string.digits
+    pieces = [*_SPECIAL, *string.punctuation, *marks, *(f"##{mark}" for mark in marks), *_WORDS.split()]
+    return {piece: number for number, piece in enumerate(dict.fromkeys(pieces))}

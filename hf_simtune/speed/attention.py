@@ -58,7 +58,7 @@ def groups(lengths: Sequence[int], device: torch.device) -> list[Group]:
             sizes = torch.tensor(lengths[first:last], device=device)[:, None]
             filled = place < sizes
             begins = torch.tensor(starts[first:last], device=device)[:, None]
-            padded = torch.where(filled, begins + place, start).flatten()
+            padded = torch.where(filled, begins + place, begins).flatten()
             real = filled.flatten().nonzero()[:, 0]
             mask = torch.zeros(rows, 1, 1, longest, device=device).masked_fill_(~filled[:, None, None], float("-inf"))
         found.append(Group(start, end, rows, longest, padded, real, mask))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 from collections.abc import Sequence
 
 import torch
+from accelerate.utils import parse_flag_from_env
 from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer import losses as dense
@@ -70,6 +70,8 @@ def obstacle(
         return f"the model has a module whose need for padding is not known: {', '.join(strange)}"
     if strange := sorted({name for name in map(_unknown, _losses(loss)) if name}):
         return f"{', '.join(strange)} may ask the model for more than the embeddings of whole columns"
+    if any(getattr(part, "model", None) is not model for part in _losses(loss)):
+        return "the loss is one of another model"
     if "text" not in first.modalities or first.transformer_task not in ("feature-extraction", "fill-mask"):
         return f"the model's task is {first.transformer_task}, on {', '.join(map(str, first.modalities))}"
     if first.can_flatten_inputs:
@@ -86,7 +88,7 @@ def obstacle(
 
 
 def _spread(arguments: TrainingArguments | None) -> bool:
-    launched = any(os.environ.get(f"ACCELERATE_USE_{name}", "").lower() == "true" for name in ("FSDP", "DEEPSPEED"))
+    launched = any(parse_flag_from_env(f"ACCELERATE_USE_{name}") for name in ("FSDP", "DEEPSPEED"))
     return launched or (arguments is not None and bool(arguments.fsdp or arguments.deepspeed))
 
 
@@ -141,15 +143,15 @@ def _unpackable(model: SentenceTransformer | SparseEncoder, arguments: TrainingA
     if getattr(encoder.config, "position_embedding_type", "absolute") != "absolute":
         return "its positions are relative"
     if any(isinstance(module, SpladePooling) for module in model.children()):
-        return "SPLADE's pooling takes rows of tokens"
+        return "SPLADE's pooling takes packed rows one by one"
     asked = arguments is not None and arguments.gradient_checkpointing
-    if asked or getattr(encoder, "is_activation_checkpointing", False):
+    if asked or any(getattr(module, "gradient_checkpointing", False) for module in encoder.modules()):
         return "gradient checkpointing runs the layers again on the way back"
     return None
 
 
 def _differs(model: SentenceTransformer | SparseEncoder, texts: Sequence[str], method: str) -> str | None:
-    """Whether the method gives other embeddings than the plain forward does, on real texts and the shortest there is."""
+    """Whether the method gives other embeddings than the plain forward does, on real texts and a very short one."""
     shown = [*texts[:15], "a"]
     was_training = model.training
     model.eval()

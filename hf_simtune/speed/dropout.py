@@ -22,6 +22,8 @@ def keep_mask(shape: torch.Size | tuple[int, ...], p: float, device: torch.devic
         A boolean tensor of the shape, true with probability 1 - p, and 1 / (1 - p).
     """
     dropped = round(p * LEVELS)
+    if dropped == LEVELS:  # its threshold is no 16-bit number, and a comparison with it is true everywhere
+        return torch.zeros(shape, dtype=torch.bool, device=device), 1.0
     count = 1
     for size in shape:
         count *= size

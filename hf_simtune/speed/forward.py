@@ -46,6 +46,8 @@ class Rows:
                 return None
             if features.keys() != first.keys() or any(not _same(features[key], value) for key, value in rest.items()):
                 return None
+        if len({id(features["input_ids"]) for features in batch}) < len(batch):
+            return None  # one column twice could not be told apart, and each has dropout of its own
         masks = [features["attention_mask"].bool() for features in batch]
         for mask in masks:
             if bool((~mask[:, :-1] & mask[:, 1:]).any()) or not bool(mask[:, 0].all()):
@@ -117,7 +119,8 @@ class SortedForward:
         """Before a loss: these columns are coming. For ``register_forward_pre_hook``."""
         self.merging = ExitStack()
         self.merging.enter_context(column_merging_disabled())  # or a loss would put columns together in its own way
-        self.batch = list(arguments[0])
+        columns = arguments[0] if arguments else None
+        self.batch = list(columns) if isinstance(columns, (list, tuple)) else None
         self.columns = None
 
     def forget(self, loss: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
@@ -127,21 +130,25 @@ class SortedForward:
             self.merging.close()
             self.merging = None
 
-    def __call__(self, features: Features, **kwargs: Any) -> Features:
+    def __call__(self, *given: Any, **kwargs: Any) -> Features:
         """The features with ``sentence_embedding``, shape (rows, dimensions)."""
-        column = None if kwargs or not self.model.training else self._column(features)
+        features: Features = given[-1]  # accelerate's unwrap_model binds what it finds to the model, which comes first
+        learning = self.model.training and torch.is_grad_enabled() and not kwargs
+        column = self._column(features) if learning else None
         if column is None or self.batch is None:
             return self._plain(features, **kwargs)
         if self.columns is None:
-            rows = Rows.of(self.batch)
-            if rows is None:
+            self.columns = self.embed(self.batch)
+            if self.columns is None:
                 self.batch = None
                 return self._plain(features)
-            self.columns = self.embed(rows)
         return {**features, "sentence_embedding": self.columns[column]}
 
-    def embed(self, rows: Rows) -> list[Tensor]:
-        """The embeddings of each column."""
+    def embed(self, batch: Sequence[Features]) -> list[Tensor] | None:
+        """The embeddings of each column; None where the batch is not for it."""
+        rows = Rows.of(batch)
+        if rows is None or (self.position_offset and bool((rows.input_ids == self.position_offset - 1).any())):
+            return None  # RoBERTa's family counts no position for a padding token, also for one that is written out
         return rows.back(self._packed(rows) if self.method == "packed" else self._chunked(rows))
 
     def _column(self, features: Features) -> int | None:
@@ -203,8 +210,7 @@ def position_offset(model: SentenceTransformer) -> int:
 
 def embed(model: SentenceTransformer, method: str, batch: Sequence[Features]) -> list[Tensor] | None:
     """The embeddings of each column of a batch by a method; None where the batch is not for it."""
-    rows = Rows.of(batch)
-    return None if rows is None else SortedForward(model, method).embed(rows)
+    return SortedForward(model, method).embed(batch)
 
 
 @contextmanager
@@ -222,6 +228,7 @@ def sorted_forward(model: SentenceTransformer, loss: nn.Module, method: str) -> 
         loss.register_forward_pre_hook(forward.announce),
         loss.register_forward_hook(forward.forget, always_call=True),
     ]
+    before = model.__dict__.get("forward")
     fast_dropout(model)
     model.__dict__["forward"] = forward
     try:
@@ -229,7 +236,9 @@ def sorted_forward(model: SentenceTransformer, loss: nn.Module, method: str) -> 
     finally:
         for hook in hooks:
             hook.remove()
-        if forward in (model.__dict__.get("forward"), model.__dict__.get("_original_forward")):
-            del model.__dict__["forward"]  # ours, or accelerate's around it
-            model.__dict__.pop("_original_forward", None)
+        del model.__dict__["forward"]  # ours, or accelerate's around it
+        if before is not None:
+            model.__dict__["forward"] = before
+        if model.__dict__.get("_original_forward") is forward:
+            del model.__dict__["_original_forward"]
         plain_dropout(model)

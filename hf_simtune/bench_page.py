@@ -1,0 +1,134 @@
+"""The README's table of speeds and the page of benchmarks, from the figures in model_cards/bench/."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+from hf_simtune import bench_text
+from hf_simtune.bench import Ratio, Side, StepBench
+from hf_simtune.bench_answer import AnswerBench
+from hf_simtune.bench_data import DataBench
+from hf_simtune.errors import RunError
+from hf_simtune.record import build
+
+__all__ = ["page", "read", "readme_table"]
+
+Kind = TypeVar("Kind", StepBench, DataBench, AnswerBench)
+HEAD = ("training rows", "precision", "plain script", "ours", "times as fast", "peak memory", "padding left out")
+GROWTH_HEAD = (
+    "rows a step",
+    "longest text",
+    "tokens a step",
+    "plain",
+    "ours",
+    "times as fast",
+    "peak, plain",
+    "peak, ours",
+)
+
+
+def read(path: Path, kind: type[Kind]) -> Kind:
+    """A benchmark from its file.
+
+    Raises:
+        RunError: not one of this kind.
+    """
+    try:
+        found = build(kind, json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RunError(f"{path} is no {kind.__name__}: {error}") from error
+    if not isinstance(found, kind):
+        raise RunError(f"{path} is no {kind.__name__}")
+    return found
+
+
+def readme_table(folder: Path) -> str:
+    """Per benchmark of a step and precision: the plain script, ours, and the ratio with the range of its rounds."""
+    rows = [row for path in sorted(folder.glob("step-*.json")) for row in _compared(read(path, StepBench), path)]
+    return bench_text.markdown(HEAD, rows, words=2)
+
+
+def _sides(bench: StepBench, path: Path) -> list[tuple[Side, Side, Ratio]]:
+    """The first side, each of ours, and their ratio."""
+    plain = bench.sides[0]
+    ratios = {ratio.side: ratio for ratio in bench.ratios}
+    found = [(plain, side, ratios[side.name]) for side in bench.sides[1:] if side.name.startswith("ours")]
+    if plain.forward != "plain" or not found:
+        raise RunError(f"{path.name} compares nothing with a plain script")
+    return found
+
+
+def _compared(bench: StepBench, path: Path) -> list[tuple[str, ...]]:
+    return [
+        (
+            f"[{bench.data.title}](model_cards/bench)",
+            ours.precision,
+            _milliseconds(plain),
+            _milliseconds(ours),
+            f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
+            f"{plain.peak_mib:,.0f} to {ours.peak_mib:,.0f} MiB",
+            f"{100 * plain.padding:.0f} %",
+        )
+        for plain, ours, ratio in _sides(bench, path)
+    ]
+
+
+def _milliseconds(side: Side) -> str:
+    return f"{1000 * median(side.seconds):,.0f} ms"
+
+
+def page(folder: Path) -> str:
+    """All benchmarks with the commands that repeat them, as Markdown."""
+    parts = [
+        "# Benchmarks\n\nFigures of one machine each, from the JSON files beside this page; `make bench` makes them "
+        "anew on yours. A step is one of the Trainer: sampling, collation, forward, backward, clipping, optimiser. The "
+        "sides are processes of their own that take turns; a ratio is taken within a round. `plain` is "
+        "SentenceTransformerTrainer as its documentation shows it, without this package. The share of the GEMM rate is "
+        "that of 6 FLOP per real token and weight, of what matrix products alone reached in the same rounds."
+    ]
+    for path in sorted(folder.glob("step-*.json")):
+        bench = read(path, StepBench)
+        table = bench_text.markdown(bench_text.HEAD, bench_text.lines(bench), words=3)
+        told = f"Where our step's time goes: {bench_text.parts(bench)}." if bench.shares else ""
+        parts.append(f"## A training step: {bench.data.title}\n\n{_origin(bench)}\n\n{table}\n\n{told}")
+    if growth := [(path, read(path, StepBench)) for path in sorted(folder.glob("growth-*.json"))]:
+        growth.sort(key=lambda item: (item[1].max_length or 0, item[1].batch_size))
+        rows = [
+            _grown(plain, ours, ratio, bench) for path, bench in growth for plain, ours, ratio in _sides(bench, path)
+        ]
+        commands = "\n".join(f"    {bench.command}" for _, bench in growth)
+        table = bench_text.markdown(GROWTH_HEAD, rows, words=0)
+        parts.append(f"## How a step grows with rows and length\n\n{table}\n\n{commands}")
+    for path in sorted(folder.glob("data*.json")):
+        data = read(path, DataBench)
+        table = bench_text.markdown(bench_text.DATA_HEAD, bench_text.data_lines(data), words=0)
+        parts.append(f"## From a file to ready to train\n\n{bench_text.data_facts(data)}\n\n{table}")
+    for path in sorted(folder.glob("answer*.json")):
+        answer = read(path, AnswerBench)
+        table = bench_text.markdown(bench_text.ANSWER_HEAD, bench_text.answer_lines(answer), words=2)
+        parts.append(
+            f"## Whether speed changes the answer\n\n{bench_text.answer_facts(answer)}\n\n{table}\n\n"
+            f"{bench_text.ANSWER_NOTE}\n\n    {answer.command}"
+        )
+    return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _origin(bench: StepBench) -> str:
+    busy = f" Load average when it began: {bench.load_before:g}." if bench.load_before is not None else ""
+    return f"{bench_text.facts(bench)}{busy} Commit {(bench.commit or 'unknown')[:12]}.\n\n    {bench.command}"
+
+
+def _grown(plain: Side, ours: Side, ratio: Ratio, bench: StepBench) -> tuple[str, ...]:
+    return (
+        f"{bench.batch_size}",
+        f"{bench.max_length}" if bench.max_length else "as it is",
+        f"{ours.tokens:,.0f}",
+        _milliseconds(plain),
+        _milliseconds(ours),
+        f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
+        f"{plain.peak_mib:,.0f} MiB",
+        f"{ours.peak_mib:,.0f} MiB",
+    )
