@@ -47,7 +47,8 @@ bench: $(VENV)/ready
 	$(BENCH) --data $(STSB):train --out $(FIGURES)/step-stsb.json
 	$(BENCH) --data $(COMPRESSION) --out $(FIGURES)/step-compression.json
 	$(BENCH) data --rows 10000 100000 1000000 --out $(FIGURES)/data.json
-	$(BENCH) answer --data $(STSB):train --select-on $(STSB):validation --report-on $(STSB):test --out $(FIGURES)/answer.json
+	$(BENCH) answer --data $(STSB):train --rows 2880 --select-on $(STSB):validation --report-on $(STSB):test --out $(FIGURES)/answer.json
+	$(BENCH) --data $(COMPRESSION) --sides ours-auto --steps 100 --rounds 10 --out $(FIGURES)/long.json
 	$(MAKE) bench-growth
 
 bench-growth: $(VENV)/ready

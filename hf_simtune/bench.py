@@ -43,6 +43,7 @@ class Side:
     tokens: float  # real ones per step, mean over the rounds
     computed: float  # places per step that passed the model, padding included
     peak_mib: float
+    resident_mib: tuple[float, ...]  # at the end of each round
     gemm_share: float  # of the rate that plain matrix products of this precision reached in the same rounds
 
     @property
@@ -307,6 +308,7 @@ def _side(worker: Worker, told: list[dict[str, Any]], rates: dict[str, list[floa
         tokens=round(real, 1),
         computed=round(computed, 1),
         peak_mib=max(report["peak_mib"] for report in told),
+        resident_mib=tuple(report["resident_mib"] for report in told),
         gemm_share=round(statistics.median(achieved), 4),
     )
 

@@ -18,6 +18,7 @@ __all__ = ["page", "read", "readme_table"]
 
 Kind = TypeVar("Kind", StepBench, DataBench, AnswerBench)
 HEAD = ("training rows", "precision", "plain script", "ours", "times as fast", "peak memory", "padding left out")
+LONG_HEAD = ("after steps", "a step of the round", "memory held")
 GROWTH_HEAD = (
     "rows a step",
     "longest text",
@@ -102,6 +103,10 @@ def page(folder: Path) -> str:
         commands = "\n".join(f"    {bench.command}" for _, bench in growth)
         table = bench_text.markdown(GROWTH_HEAD, rows, words=0)
         parts.append(f"## How a step grows with rows and length\n\n{table}\n\n{commands}")
+    for path in sorted(folder.glob("long*.json")):
+        bench = read(path, StepBench)
+        table = bench_text.markdown(LONG_HEAD, _rounds(bench), words=0)
+        parts.append(f"## Whether a long run slows down or grows\n\n{_origin(bench)}\n\n{table}")
     for path in sorted(folder.glob("data*.json")):
         data = read(path, DataBench)
         table = bench_text.markdown(bench_text.DATA_HEAD, bench_text.data_lines(data), words=0)
@@ -114,6 +119,15 @@ def page(folder: Path) -> str:
             f"{bench_text.ANSWER_NOTE}\n\n    {answer.command}"
         )
     return "\n\n".join(part.strip() for part in parts) + "\n"
+
+
+def _rounds(bench: StepBench) -> list[tuple[str, ...]]:
+    """Time and memory of our side in each round."""
+    ours = bench.sides[-1]
+    return [
+        (f"{(number + 2) * bench.steps:,}", f"{1000 * seconds:,.0f} ms", f"{resident:,.0f} MiB")
+        for number, (seconds, resident) in enumerate(zip(ours.seconds, ours.resident_mib, strict=True))
+    ]
 
 
 def _origin(bench: StepBench) -> str:

@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any, TextIO
 
+import psutil
 import torch
 from datasets import Dataset, load_from_disk
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -115,6 +116,7 @@ class Rounds(TrainerCallback):
             "real": self.counter.real,
             "computed": self.counter.computed,
             "peak_mib": round(peak_mib(), 1),
+            "resident_mib": round(psutil.Process().memory_info().rss / 2**20, 1),
         }
         if self.profiler is not None:
             self.profiler.stop()
