@@ -7,14 +7,17 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import CHECKOUT
+from sentence_transformers import SentenceTransformer
 from tiny import tiny_model
+from torch import nn
 
-from hf_simtune import Recipe, scores_file, tune
+from hf_simtune import Recipe, scores_file, tune, tuning
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.record import RunRecord
 from hf_simtune.run_folder import RunFolder
@@ -261,6 +264,34 @@ def test_an_offline_run_is_resumed_with_and_without_saying_so_again(model: Path,
     third = tune(RunFolder(run.folder).read_plan().recipe, resume=run.folder)
     assert third.record.offline and third.record.training.resumed == 2
     assert third.record.tuned.weights_sha256 == run.record.tuned.weights_sha256
+
+
+def test_the_forward_pass_is_decided_once_and_kept_on_resume(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: tuple[Path, RunRecord]
+) -> None:
+    decided = finished[1].training
+    assert (decided.forward, decided.forward_reason) == ("packed", "exact and without padding")
+    assert "--forward packed" in finished[1].command
+    recipe = small(model, train_rows=32, evaluations=1, forward="chunked")
+    run = tune(recipe, out=tmp_path)
+    assert (run.record.training.forward, run.record.training.forward_reason) == ("chunked", "as asked for")
+    (run.folder / "record.json").unlink()
+
+    def another(*given: object, **options: object) -> tuple[str, str]:
+        raise AssertionError("it was decided again")
+
+    entered = []
+    original = tuning.sorted_forward
+
+    def watched(m: SentenceTransformer, loss: nn.Module, method: str) -> AbstractContextManager[None]:
+        entered.append(method)
+        return original(m, loss, method)
+
+    monkeypatch.setattr("hf_simtune.speed.choose.choose", another)
+    monkeypatch.setattr(tuning, "sorted_forward", watched)
+    again = tune(recipe, resume=run.folder).record.training
+    assert entered == ["chunked"]
+    assert (again.forward, again.forward_reason, again.resumed) == ("chunked", "as asked for", 1)
 
 
 def test_the_cards_command_pins_what_a_probe_decided(finished: tuple[Path, RunRecord]) -> None:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 
 import torch
-from accelerate.utils import parse_flag_from_env
-from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
 from sentence_transformers.sentence_transformer import losses as dense
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Pooling
@@ -15,8 +14,9 @@ from sentence_transformers.sparse_encoder import losses as sparse
 from sentence_transformers.sparse_encoder.modules import SpladePooling
 from torch import nn
 from transformers import TrainingArguments
+from transformers.utils.generic import strtobool
 
-from hf_simtune.speed.forward import METHODS, embed
+from hf_simtune.speed.forward import METHODS, Model, embed, encoder
 
 __all__ = ["choose", "obstacle"]
 
@@ -59,9 +59,7 @@ PACKABLE = ("bert", "camembert", "distilbert", "electra", "roberta", "xlm-robert
 CLOSE = 1e-5  # largest relative difference of two forward passes of one text in fp32
 
 
-def obstacle(
-    model: SentenceTransformer | SparseEncoder, loss: nn.Module, arguments: TrainingArguments | None = None
-) -> str | None:
+def obstacle(model: Model, loss: nn.Module, arguments: TrainingArguments | None = None) -> str | None:
     """Why only the plain forward will do, in words; None where another may be exact."""
     first, *others = list(model.children())
     if not isinstance(first, Transformer):
@@ -88,7 +86,7 @@ def obstacle(
 
 
 def _spread(arguments: TrainingArguments | None) -> bool:
-    launched = any(parse_flag_from_env(f"ACCELERATE_USE_{name}") for name in ("FSDP", "DEEPSPEED"))
+    launched = any(strtobool(os.environ.get(f"ACCELERATE_USE_{name}", "false")) for name in ("FSDP", "DEEPSPEED"))
     return launched or (arguments is not None and bool(arguments.fsdp or arguments.deepspeed))
 
 
@@ -104,7 +102,7 @@ def _unknown(loss: nn.Module) -> str | None:
 
 def choose(
     requested: str,
-    model: SentenceTransformer | SparseEncoder,
+    model: Model,
     loss: nn.Module,
     arguments: TrainingArguments | None = None,
     *,
@@ -125,7 +123,7 @@ def choose(
         return "plain", reason
     if requested == "auto" and model.device.type != "cpu":
         return "plain", "not measured on this kind of device; --forward packed tries it"
-    reasons = []
+    reasons: list[str] = []
     for method in METHODS if requested == "auto" else (requested,):
         reason = _unpackable(model, arguments) if method == "packed" else None
         reason = reason or _differs(model, texts, method)
@@ -136,21 +134,21 @@ def choose(
     return "plain", "; ".join(reasons)
 
 
-def _unpackable(model: SentenceTransformer | SparseEncoder, arguments: TrainingArguments | None) -> str | None:
-    encoder = model[0].auto_model
-    if encoder.config.model_type not in PACKABLE or getattr(encoder.config, "is_decoder", False):
-        return f"the attention of {encoder.config.model_type} is more than each row's with itself"
-    if getattr(encoder.config, "position_embedding_type", "absolute") != "absolute":
+def _unpackable(model: Model, arguments: TrainingArguments | None) -> str | None:
+    bare = encoder(model)
+    if bare.config.model_type not in PACKABLE or getattr(bare.config, "is_decoder", False):
+        return f"the attention of {bare.config.model_type} is more than each row's with itself"
+    if getattr(bare.config, "position_embedding_type", "absolute") != "absolute":
         return "its positions are relative"
     if any(isinstance(module, SpladePooling) for module in model.children()):
         return "SPLADE's pooling takes packed rows one by one"
     asked = arguments is not None and arguments.gradient_checkpointing
-    if asked or any(getattr(module, "gradient_checkpointing", False) for module in encoder.modules()):
+    if asked or any(getattr(module, "gradient_checkpointing", False) for module in bare.modules()):
         return "gradient checkpointing runs the layers again on the way back"
     return None
 
 
-def _differs(model: SentenceTransformer | SparseEncoder, texts: Sequence[str], method: str) -> str | None:
+def _differs(model: Model, texts: Sequence[str], method: str) -> str | None:
     """Whether the method gives other embeddings than the plain forward does, on real texts and a very short one."""
     shown = [*texts[:15], "a"]
     was_training = model.training

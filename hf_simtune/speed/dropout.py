@@ -43,7 +43,7 @@ class _Drop(torch.autograd.Function):
         return (values * mask).mul_(factor)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+    def backward(ctx: torch.autograd.function.FunctionCtx, gradient: Tensor) -> tuple[Tensor, None]:
         (mask,) = ctx.saved_tensors  # type: ignore[attr-defined]
         return (gradient * mask).mul_(ctx.factor), None  # type: ignore[attr-defined]
 

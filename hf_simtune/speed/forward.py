@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.losses import column_merging_disabled
 from torch import Tensor, nn
 
@@ -17,9 +17,10 @@ from hf_simtune.speed.attention import packed
 from hf_simtune.speed.cuts import cuts
 from hf_simtune.speed.dropout import fast_dropout, plain_dropout
 
-__all__ = ["METHODS", "SortedForward", "embed", "sorted_forward"]
+__all__ = ["METHODS", "Model", "SortedForward", "embed", "encoder", "sorted_forward"]
 
 METHODS = ("packed", "chunked")
+Model = SentenceTransformer | SparseEncoder
 Features = dict[str, Any]
 PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -79,7 +80,7 @@ class Rows:
         """Embeddings of the sorted rows -> one tensor per column, in the batch's own order."""
         ranks = torch.empty_like(self.order)
         ranks[self.order] = torch.arange(len(self.order), device=self.order.device)
-        return list(embeddings.index_select(0, ranks).split(self.columns))
+        return list(torch.split(embeddings.index_select(0, ranks), self.columns))
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -104,7 +105,7 @@ class SortedForward:
     An object rather than a closure: the model can still be pickled and copied.
     """
 
-    def __init__(self, model: SentenceTransformer, method: str) -> None:
+    def __init__(self, model: Model, method: str) -> None:
         self.model = model
         self.method = method
         self.position_offset = position_offset(model)
@@ -173,7 +174,7 @@ class SortedForward:
         if rows.token_type_ids is not None:
             features["token_type_ids"] = rows.token_type_ids[tokens][None]
         lengths = rows.lengths[rows.order].tolist()
-        with packed(self.model[0].auto_model.config, lengths, tokens.device):
+        with packed(encoder(self.model).config, lengths, tokens.device):
             embeddings: Tensor = self._plain(features)["sentence_embedding"]
         return embeddings
 
@@ -182,7 +183,7 @@ class SortedForward:
         lengths = rows.lengths[rows.order]
         # One look-up per batch: its gradient is as large as the vocabulary.
         distinct, numbers = torch.unique(rows.input_ids[tokens], return_inverse=True)
-        table = self.model[0].auto_model.get_input_embeddings()(distinct)
+        table = encoder(self.model).get_input_embeddings()(distinct)
         found = []
         for first, last in cuts(lengths.tolist(), _chunk_cost):
             place = torch.arange(int(lengths[last - 1]), device=tokens.device)
@@ -199,7 +200,12 @@ class SortedForward:
         return torch.cat(found)
 
 
-def position_offset(model: SentenceTransformer) -> int:
+def encoder(model: Model) -> Any:
+    """The transformers model inside."""
+    return cast(Any, model[0]).auto_model
+
+
+def position_offset(model: Model) -> int:
     """What the first token's position is called: RoBERTa's family counts from behind its padding index."""
     for module in model[0].modules():
         padding = getattr(module, "padding_idx", None)
@@ -208,13 +214,13 @@ def position_offset(model: SentenceTransformer) -> int:
     return 0
 
 
-def embed(model: SentenceTransformer, method: str, batch: Sequence[Features]) -> list[Tensor] | None:
+def embed(model: Model, method: str, batch: Sequence[Features]) -> list[Tensor] | None:
     """The embeddings of each column of a batch by a method; None where the batch is not for it."""
     return SortedForward(model, method).embed(batch)
 
 
 @contextmanager
-def sorted_forward(model: SentenceTransformer, loss: nn.Module, method: str) -> Iterator[None]:
+def sorted_forward(model: Model, loss: nn.Module, method: str) -> Iterator[None]:
     """Within it, ``loss`` gets its embeddings of ``model`` by ``method``; with ``plain`` nothing is changed.
 
     ``loss`` is the outermost one, the one that the trainer calls. To be entered before the model is wrapped for several
