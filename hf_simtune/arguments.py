@@ -95,11 +95,14 @@ def parser() -> Parser:
         choices=["step", "data", "answer"],
         default="step",
         help="step: time and memory of a training step, ours against a plain script's; data: from a file of N rows to "
-        "ready to train; answer: whether precision and forward pass change what comes out [step]",
+        "ready to train; answer: whether precision and forward pass change what comes out of a run [step]",
     )
     bench.add_argument(
         "--data", default="builtin:sports/pairs:train", help="training rows [builtin:sports/pairs:train]"
     )
+    bench.add_argument("--columns", nargs="+", metavar="COLUMN", help="of the rows, where the names do not tell")
+    bench.add_argument("--shape", choices=recipe.SHAPES, help="what a row is, where the columns do not tell")
+    _row_flags(bench)
     bench.add_argument("--model", default=recipe.BUILTIN_MINILM, help=f"[{recipe.BUILTIN_MINILM}]")
     bench.add_argument("--loss", choices=sorted(recipe.LOSS_SHAPES), help="by default what the shape of the rows takes")
     bench.add_argument("--batch-size", type=int, default=64, help="rows per step [64]")
@@ -125,6 +128,7 @@ def parser() -> Parser:
     bench.add_argument("--select-on", help="scored rows that choose the checkpoint (answer)")
     bench.add_argument("--report-on", help="scored rows that are compared (answer)")
     bench.add_argument("--out", metavar="FILE", help="keep the figures as JSON")
+    bench.add_argument("--force", action="store_true", help="write over a file that exists")
     _output_flags(bench)
 
     listing = command("recipes", "The recipes that there are.")

@@ -241,18 +241,18 @@ def _bench(arguments: argparse.Namespace) -> int:
     from hf_simtune import terminal
 
     _calm_libraries(quiet=True)
-    from hf_simtune import bench, bench_commands, threads
+    from hf_simtune import threads
+    from hf_simtune.bench import commands
 
     threads.settle()
-    if arguments.out and Path(arguments.out).is_dir():
-        raise RequestError(f"--out {arguments.out} is a folder: name a file, as in --out bench.json")
-    found = bench_commands.run(arguments)
-    if arguments.out:
-        bench.save(found, Path(arguments.out))
+    found = commands.run(arguments)
     if arguments.json:
         terminal.plain(json.dumps(dataclasses.asdict(found)))
     else:
-        terminal.show_bench(bench_commands.said(found))
+        terminal.show_bench(commands.said(found))
+    if arguments.out:
+        commands.save(found, Path(arguments.out))
+        terminal.note(f"figures written to {arguments.out}")
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from hf_simtune.record import Machine
 from hf_simtune.version import __version__
 
-__all__ = ["commit", "describe"]
+__all__ = ["commit", "describe", "load", "peak_memory"]
 
 PACKAGES = (
     "torch",
@@ -55,6 +56,25 @@ def _processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
+
+
+def peak_memory() -> tuple[float, str]:
+    """The most MiB that were resident in this process so far, and who says so."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # not ru_maxrss: on Linux a child begins with what its parent had
+        fields = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
+        return int(fields["VmHWM"].split()[0]) / 1024, "VmHWM"
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / 2**20, "peak working set"
+    import resource  # a Unix module
+
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most / (2**20 if sys.platform == "darwin" else 1024), "ru_maxrss"
+
+
+def load() -> float | None:
+    """The system's one-minute load average, where it has one."""
+    return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
 
 
 def commit() -> str | None:

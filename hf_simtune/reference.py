@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_simtune import bench_page, card, scores_file
+from hf_simtune import card, scores_file
+from hf_simtune.bench import page
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.bootstrap import resampled_differences
 from hf_simtune.evaluation.compare import verdict_of
@@ -100,9 +101,9 @@ def write(checkout: Path) -> list[Path]:
     """Render every reference card and the README's table again. Returns the files that changed."""
     folder, readme = checkout / "model_cards", checkout / "README.md"
     wanted = {path / "README.md": card.render(record) for runs in records(folder).values() for path, record in runs}
-    wanted[folder / "bench" / "README.md"] = bench_page.page(folder / "bench")
+    wanted[folder / "bench" / "README.md"] = page.page(folder / "bench")
     text = _between(readme.read_text(encoding="utf-8"), BEGIN, table(folder), END)
-    wanted[readme] = _between(text, SPEED_BEGIN, bench_page.readme_table(folder / "bench"), SPEED_END)
+    wanted[readme] = _between(text, SPEED_BEGIN, page.readme_table(folder / "bench"), SPEED_END)
     changed = []
     for path, content in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != content:

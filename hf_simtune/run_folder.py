@@ -24,12 +24,12 @@ class Plan:
     loss: str
     precision: str
     precision_reason: str
-    forward: str  # "plain", "packed" or "chunked"
-    forward_reason: str
     base_weights: str  # SHA-256 of the untouched base
     fingerprints: dict[str, str]  # of the rows: "train" (after leaks), "select", "report"
     publish_examples: bool
     commit: str | None  # of hf_simtune when the run began
+    forward: str = "plain"  # or "packed" or "chunked"
+    forward_reason: str = ""
     starts: int = 1
 
     def differences(self, other: Plan) -> list[str]:

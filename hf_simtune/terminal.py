@@ -18,7 +18,7 @@ from rich.text import Text
 from hf_simtune import wording
 
 if TYPE_CHECKING:
-    from hf_simtune.bench_commands import Said
+    from hf_simtune.bench.commands import Said
     from hf_simtune.diagnosing import Diagnosis
     from hf_simtune.evaluation.compare import Comparison
     from hf_simtune.recipe import Recipe

@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,13 @@ class Trainer(SentenceTransformerTrainer):
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add none."""
+
+    checkpoint_seconds = 0.0
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        start = time.perf_counter()
+        super()._save_checkpoint(model, trial)
+        self.checkpoint_seconds += time.perf_counter() - start
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)

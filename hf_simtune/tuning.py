@@ -29,7 +29,7 @@ from hf_simtune.record import ModelFacts, RunRecord, Training
 from hf_simtune.run_folder import Plan, RunFolder
 from hf_simtune.scores_file import RowScores
 from hf_simtune.speed import choose
-from hf_simtune.speed.allocator import keep_freed_memory
+from hf_simtune.speed.allocator import freed_memory_kept
 from hf_simtune.speed.forward import sorted_forward
 from hf_simtune.weights import weights_sha256
 
@@ -200,13 +200,16 @@ def _run(
     trainer = train.build(
         recipe, loss, sampler, plan.precision, model, inputs.rows, evaluator, folder.trainer, base_score
     )
-    if model.device.type == "cpu":
-        keep_freed_memory()
-    with clock.phase("train"), sorted_forward(model, loss, plan.forward):
+    with clock.phase("train"), freed_memory_kept(), sorted_forward(model, loss, plan.forward) as sorted_:
         checkpoint = train.last_checkpoint(folder.trainer)
         if checkpoint:
             log.info("going on from %s", checkpoint.name)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    clock.seconds["of it scores"] = round(evaluator.seconds, 2)
+    clock.seconds["of it checkpoints"] = round(trainer.checkpoint_seconds, 2)
+    forward_reason = plan.forward_reason
+    if sorted_ is not None and sorted_.refused:
+        forward_reason += f"; {sorted_.refused} of this start's batches went plain"
     state = trainer.state
     history = train.checkpoints(folder.trainer, base_score, state)
     best = max(
@@ -247,7 +250,7 @@ def _run(
             precision=plan.precision,
             precision_reason=plan.precision_reason,
             forward=plan.forward,
-            forward_reason=plan.forward_reason,
+            forward_reason=forward_reason,
             seconds=round(result.metrics.get("train_runtime", clock.seconds["train"]), 1),
             checkpoints=history,
             best_step=best.step,

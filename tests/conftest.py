@@ -61,6 +61,24 @@ def minilm() -> Path:
     return packaged_minilm()
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random model, made once for a test file; no test changes it."""
+    from tiny import tiny_model
+
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def still(folder: Path) -> Any:
+    """That model without dropout, loaded once for a test file; no test changes it."""
+    from speeding import load, set_dropout
+
+    model = load(folder)
+    set_dropout(model, 0.0)
+    return model
+
+
 Write = Callable[[str, "str | bytes"], str]
 
 

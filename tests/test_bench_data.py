@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_simtune.bench_data import DataBench, Size, measure
-from hf_simtune.bench_rows import DUPLICATES, EMPTY, PLANTED, write_rows
+from hf_simtune.bench.data import DataBench, Size, measure
+from hf_simtune.bench.rows import DUPLICATES, EMPTY, PLANTED, write_rows
 from hf_simtune.data.inputs import SPORTS, prepare
 from hf_simtune.data.load import load
 from hf_simtune.errors import RequestError, RunError
@@ -76,7 +76,7 @@ def test_the_rows_are_distinct_but_for_those_that_are_said_to_be_none(tmp_path: 
 
 
 def test_rows_go_on_to_the_next_season_without_a_repetition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hf_simtune.bench_rows._SEASON_ROWS", 50)
+    monkeypatch.setattr("hf_simtune.bench.rows._SEASON_ROWS", 50)
     written = write_rows(tmp_path / "rows.csv", 300, seed=0)
     plain = [row for n, row in enumerate(read(tmp_path / "rows.csv")) if n not in written.duplicates | written.empty]
     assert len(set(plain)) == len(plain)

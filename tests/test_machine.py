@@ -6,6 +6,7 @@ import platform
 import subprocess
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import CHECKOUT
 
@@ -28,3 +29,13 @@ def test_the_commit_is_that_of_the_checkout() -> None:
         pytest.skip("needs a git checkout")
     head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, cwd=CHECKOUT, check=True)
     assert (machine.commit() or "").removesuffix("+changes") == head.stdout.strip()
+
+
+def test_the_peak_of_memory_is_no_less_than_what_was_held() -> None:
+    held = bytearray(64 << 20)
+    held[::4096] = b"x" * len(held[::4096])
+    holding = psutil.Process().memory_info().rss / 2**20
+    del held
+    peak, source = machine.peak_memory()
+    assert holding - 1 <= peak < psutil.virtual_memory().total / 2**20 and source
+    assert machine.peak_memory()[0] >= peak

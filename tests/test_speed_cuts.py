@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import itertools
 import math
-import sys
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_simtune.speed.allocator import keep_freed_memory
 from hf_simtune.speed.cuts import cuts
 
 LENGTHS = st.lists(st.integers(1, 40), min_size=1, max_size=9).map(sorted)
@@ -45,13 +42,3 @@ def test_a_cut_that_costs_nothing_is_made_at_every_length_and_one_that_costs_all
     assert cuts(lengths, lambda rows, longest: rows * longest) == [(0, 2), (2, 3), (3, 5), (5, 6)]
     assert cuts(lengths, lambda rows, longest: 1e9 + rows * longest) == [(0, 6)]
     assert cuts([], lambda rows, longest: 1.0) == []
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
-def test_the_c_library_takes_the_settings() -> None:
-    assert keep_freed_memory() in (True, False)
-
-
-def test_another_system_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "platform", "darwin")
-    assert keep_freed_memory() is False

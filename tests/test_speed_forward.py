@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,9 +12,10 @@ from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sparse_encoder import losses as sparse
 from speeding import CLOSE, TEXTS, columns, gradients, load, relative, set_dropout, untouched
-from tiny import tiny_encoder, tiny_model, tiny_splade
+from tiny import tiny_encoder, tiny_splade
 from torch import nn
 
+from hf_simtune.speed.choose import LOSSES as TRUSTED
 from hf_simtune.speed.forward import METHODS, position_offset
 
 Losses = Callable[[SentenceTransformer], nn.Module]
@@ -34,12 +36,43 @@ LOSSES: dict[str, tuple[int, str | None, Losses]] = {  # columns, labels, loss
     "triplet": (3, None, losses.TripletLoss),
     "contrastive": (2, "classes", losses.ContrastiveLoss),
     "online contrastive": (2, "classes", losses.OnlineContrastiveLoss),
+    "batch all": (1, "classes", losses.BatchAllTripletLoss),
     "batch hard": (1, "classes", losses.BatchHardTripletLoss),
+    "batch hard with a soft margin": (1, "classes", losses.BatchHardSoftMarginTripletLoss),
+    "batch semi-hard": (1, "classes", losses.BatchSemiHardTripletLoss),
+    "kl divergence": (4, "teacher", losses.DistillKLDivLoss),
     "margin mse": (3, "scores", losses.MarginMSELoss),
+    "margin mse of two negatives": (4, "teacher", losses.MarginMSELoss),
     "mse": (1, "vectors", losses.MSELoss),
     "softmax": (2, "classes", lambda m: losses.SoftmaxLoss(m, 32, 2)),
     "matryoshka of mnrl": (2, None, lambda m: losses.MatryoshkaLoss(m, MNRL(m), [32, 16, 8])),
     "matryoshka of cosent": (2, "scores", lambda m: losses.MatryoshkaLoss(m, losses.CoSENTLoss(m), [32, 16, 8])),
+}
+SMNRL = sparse.SparseMultipleNegativesRankingLoss
+
+
+def regularised(inner: Callable[[SparseEncoder], nn.Module], **options: Any) -> Callable[[SparseEncoder], nn.Module]:
+    """A SpladeLoss around a loss: most sparse ones run nowhere else."""
+    return lambda m: sparse.SpladeLoss(m, inner(m), 3e-3, **{"query_regularizer_weight": 5e-3, **options})
+
+
+SPARSE: dict[str, tuple[int, str | None, Callable[[SparseEncoder], nn.Module]]] = {
+    "angle": (2, "scores", regularised(sparse.SparseAnglELoss)),
+    "cosent": (2, "scores", regularised(sparse.SparseCoSENTLoss)),
+    "cosine": (2, "scores", regularised(sparse.SparseCosineSimilarityLoss)),
+    "kl divergence": (4, "teacher", regularised(sparse.SparseDistillKLDivLoss)),
+    "margin mse": (3, "scores", regularised(sparse.SparseMarginMSELoss)),
+    "margin mse of two negatives": (4, "teacher", regularised(sparse.SparseMarginMSELoss)),
+    "mnrl pairs": (2, None, regularised(SMNRL)),
+    "mnrl triplets": (3, None, regularised(SMNRL)),
+    "mse": (1, "vectors", sparse.SparseMSELoss),
+    "triplet": (3, None, regularised(sparse.SparseTripletLoss)),
+    "documents regularised alone": (
+        2,
+        None,
+        regularised(SMNRL, query_regularizer_weight=None, use_document_regularizer_only=True),
+    ),
+    "short documents not regularised": (2, None, regularised(SMNRL, document_regularizer_threshold=9)),
 }
 SHAPES: dict[str, list[list[int]]] = {
     "very different lengths": [[3, 100, 7, 4, 60, 5], [90, 4, 4, 33, 2, 6], [5, 6, 120, 8, 9, 10]],
@@ -51,24 +84,27 @@ SHAPES: dict[str, list[list[int]]] = {
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def still(folder: Path) -> SentenceTransformer:
-    """A model without dropout that no test changes."""
-    model = load(folder)
+def splade(tmp_path_factory: pytest.TempPathFactory) -> SparseEncoder:
+    """A sparse model without dropout, in fp64: the plain fp32 gradients of so wild a model are 2e-5 from the true."""
+    model = SparseEncoder(str(tiny_splade(tmp_path_factory.mktemp("models") / "splade")), device="cpu").double()
     set_dropout(model, 0.0)
     return model
 
 
-def labels_of(kind: str | None, rows: int, like: torch.Tensor | None = None) -> torch.Tensor | None:
+def labels_of(kind: str | None, rows: int, columns: int, width: int) -> torch.Tensor | None:
+    generator = torch.Generator().manual_seed(8)
     if kind == "scores":
         return torch.linspace(0, 1, rows)
     if kind == "classes":
         return torch.arange(rows) % 2
-    return torch.randn(rows, 32, generator=torch.Generator().manual_seed(8)) if kind == "vectors" else None
+    if kind == "teacher":  # its score of each candidate
+        return 3 * torch.randn(rows, columns - 1, generator=generator)
+    return torch.randn(rows, width, generator=generator) if kind == "vectors" else None
+
+
+def six_rows(count: int) -> list[dict[str, Any]]:
+    unlike = [[5, 40, 3, 3, 17, 9], [30, 4, 6, 6, 80, 2], [3, 3, 50, 4, 8, 5]]
+    return columns(unlike[:count] + [[7, 8, 9, 5, 5, 4]] * (count - 3))
 
 
 @pytest.mark.filterwarnings("ignore:The MultipleNegativesSymmetricRankingLoss is deprecated:DeprecationWarning")
@@ -78,10 +114,8 @@ def test_loss_and_gradients_are_the_plain_ones(name: str, method: str, still: Se
     count, kind, build = LOSSES[name]
     torch.manual_seed(0)  # softmax has weights of its own
     loss = build(still)
-    batch = columns(
-        [[5, 40, 3, 3, 17, 9], [30, 4, 6, 6, 80, 2], [3, 3, 50, 4, 8, 5]][:count] + [[7, 8, 9, 5, 5, 4]] * (count - 3)
-    )
-    labels = labels_of(kind, 6)
+    batch = six_rows(count)
+    labels = labels_of(kind, 6, count, 32)
     plain, wanted = gradients(still, loss, batch, labels, "plain")
     value, found = gradients(still, loss, batch, labels, method)
     assert float(wanted.norm()) > 1e-3
@@ -195,18 +229,28 @@ def test_a_prompt_left_out_of_the_pooling_is_left_out(method: str, folder: Path)
     assert relative(other, wanted) > 1e-3
 
 
-def test_splade_keeps_its_gradients(tmp_path: Path) -> None:
-    model = SparseEncoder(str(tiny_splade(tmp_path / "splade")), device="cpu")
-    set_dropout(model, 0.0)
-    inner = sparse.SparseMultipleNegativesRankingLoss(model)
-    loss = sparse.SpladeLoss(model, inner, 3e-3, query_regularizer_weight=5e-3)
-    batch = columns([[5, 40, 3, 1], [30, 4, 6, 6], [7, 7, 60, 2]])
-    model.double()  # in fp32 the plain gradients of so wild a model are themselves 2e-5 from the true ones
-    plain, wanted = gradients(model, loss, batch, None, "plain")
-    value, found = gradients(model, loss, batch, None, "chunked")
+@pytest.mark.parametrize("name", SPARSE)
+def test_sparse_models_keep_their_gradients(name: str, splade: SparseEncoder) -> None:
+    count, kind, build = SPARSE[name]
+    loss = build(splade)
+    labels = labels_of(kind, 6, count, splade.get_embedding_dimension() or 0)
+    labels = labels if labels is None else labels.double()
+    plain, wanted = gradients(splade, loss, six_rows(count), labels, "plain")
+    value, found = gradients(splade, loss, six_rows(count), labels, "chunked")
+    assert float(wanted.norm()) > 1e-3
     assert float(value) == pytest.approx(float(plain), rel=1e-12)
     assert relative(found, wanted) <= 1e-11
-    assert len(found) == sum(parameter.numel() for parameter in model.parameters())
+    assert len(found) == sum(parameter.numel() for parameter in splade.parameters())
+    assert untouched(splade, loss)
+
+
+@pytest.mark.filterwarnings("ignore:The MultipleNegativesSymmetricRankingLoss is deprecated:DeprecationWarning")
+def test_every_loss_that_is_trusted_has_its_gradients_compared(
+    still: SentenceTransformer, splade: SparseEncoder
+) -> None:
+    built = [build(still) for _, _, build in LOSSES.values()] + [build(splade) for _, _, build in SPARSE.values()]
+    compared = {type(module) for loss in built for module in loss.modules()}
+    assert not [loss.__name__ for loss in TRUSTED if loss not in compared]
 
 
 def test_in_double_precision_chunked_is_exact_and_packed_but_for_its_fp32_attention(folder: Path) -> None:

@@ -12,25 +12,11 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.losses.merged_forward import merge_feature_batches
 from sentence_transformers.sentence_transformer import losses
 from speeding import CLOSE, TEXTS, columns, gradients, load, relative, set_dropout, untouched, weights
-from tiny import tiny_model
 from torch import nn
 
 from hf_simtune.speed.forward import METHODS, SortedForward, sorted_forward
 
 MNRL = losses.MultipleNegativesRankingLoss
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(scope="module")
-def still(folder: Path) -> SentenceTransformer:
-    """A model without dropout that no test changes."""
-    model = load(folder)
-    set_dropout(model, 0.0)
-    return model
 
 
 class Counting:

@@ -270,7 +270,7 @@ def test_the_forward_pass_is_decided_once_and_kept_on_resume(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: tuple[Path, RunRecord]
 ) -> None:
     decided = finished[1].training
-    assert (decided.forward, decided.forward_reason) == ("packed", "exact and without padding")
+    assert (decided.forward, decided.forward_reason) == ("packed", "no padding; the same embeddings in fp32")
     assert "--forward packed" in finished[1].command
     recipe = small(model, train_rows=32, evaluations=1, forward="chunked")
     run = tune(recipe, out=tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,7 @@ class SimilarityEvaluator(BaseEvaluator):
         self.name = name
         self.batch_size = batch_size
         self.log_file = log_file
+        self.seconds = 0.0  # spent in scoring so far
         self.primary_metric = f"{name}_spearman"
 
     @property
@@ -99,7 +101,9 @@ class SimilarityEvaluator(BaseEvaluator):
         self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Score the model; NaN where the correlation is undefined, which never counts as a best."""
+        start = time.perf_counter()
         result = score(self.gold, similarities(model, self.rows, batch_size=self.batch_size))
+        self.seconds += time.perf_counter() - start
         if result.undefined:
             log.warning("step %s: the Spearman correlation is undefined: %s", steps, result.undefined)
         if self.log_file is not None and output_path is not None:

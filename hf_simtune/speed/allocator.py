@@ -4,25 +4,34 @@ from __future__ import annotations
 
 import ctypes
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["freed_memory_kept"]
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-LARGEST_MMAP_THRESHOLD = 32 << 20  # bytes; the C library takes no more
+USUAL = 128 << 10  # bytes; what glibc begins with for both
+LARGEST_MMAP_THRESHOLD = 32 << 20  # it takes no more
 NEVER = 2**31 - 1
 
 
-def keep_freed_memory() -> bool:
-    """Tell the C library to keep what is freed, instead of handing it back and fetching it page by page.
+@contextmanager
+def freed_memory_kept() -> Iterator[bool]:
+    """Within it, the C library keeps what is freed, instead of handing it back and fetching it page by page.
 
     The activations of a step are as large as those of the step before; on Linux's glibc they would otherwise be
-    returned to the system and zeroed by it again each time. The peak of memory does not change by it. Returns whether
-    it took effect: there is nothing to set with another C library.
+    returned to the system and zeroed by it again each time. Yields whether there is anything to set: not with another
+    C library.
     """
-    if not sys.platform.startswith("linux"):
-        return False
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
-    if mallopt is None:
-        return False
-    took = [mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD), mallopt(M_TRIM_THRESHOLD, NEVER)]
-    return all(value == 1 for value in took)
+    library = ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+    if library is None or not hasattr(library, "mallopt") or not hasattr(library, "malloc_trim"):
+        yield False
+        return
+    library.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+    library.mallopt(M_TRIM_THRESHOLD, NEVER)
+    try:
+        yield True
+    finally:
+        library.mallopt(M_MMAP_THRESHOLD, USUAL)
+        library.mallopt(M_TRIM_THRESHOLD, USUAL)
+        library.malloc_trim(0)

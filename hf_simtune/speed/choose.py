@@ -128,7 +128,11 @@ def choose(
         reason = _unpackable(model, arguments) if method == "packed" else None
         reason = reason or _differs(model, texts, method)
         if reason is None:
-            why = "as asked for" if requested != "auto" else "; ".join(reasons) or "exact and without padding"
+            why = (
+                "as asked for"
+                if requested != "auto"
+                else "; ".join(reasons) or "no padding; the same embeddings in fp32"
+            )
             return method, why
         reasons.append(f"not {method}: {reason}")
     return "plain", "; ".join(reasons)

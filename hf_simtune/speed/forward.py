@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, cast
@@ -22,6 +23,7 @@ __all__ = ["METHODS", "Model", "SortedForward", "embed", "encoder", "sorted_forw
 METHODS = ("packed", "chunked")
 Model = SentenceTransformer | SparseEncoder
 Features = dict[str, Any]
+log = logging.getLogger("hf_simtune")
 PER_TOKEN = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -112,6 +114,7 @@ class SortedForward:
         self.batch: list[Features] | None = None
         self.columns: list[Tensor] | None = None
         self.merging: ExitStack | None = None
+        self.refused = 0  # batches that went plain after all
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "batch": None, "columns": None, "merging": None}
@@ -141,6 +144,9 @@ class SortedForward:
         if self.columns is None:
             self.columns = self.embed(self.batch)
             if self.columns is None:
+                if self.refused == 0:
+                    log.warning("a batch cannot go %s, and goes plain: its columns cannot be put together", self.method)
+                self.refused += 1
                 self.batch = None
                 return self._plain(features)
         return {**features, "sentence_embedding": self.columns[column]}
@@ -220,14 +226,15 @@ def embed(model: Model, method: str, batch: Sequence[Features]) -> list[Tensor] 
 
 
 @contextmanager
-def sorted_forward(model: Model, loss: nn.Module, method: str) -> Iterator[None]:
+def sorted_forward(model: Model, loss: nn.Module, method: str) -> Iterator[SortedForward | None]:
     """Within it, ``loss`` gets its embeddings of ``model`` by ``method``; with ``plain`` nothing is changed.
 
     ``loss`` is the outermost one, the one that the trainer calls. To be entered before the model is wrapped for several
-    processes, and left when training is over.
+    processes, and left when training is over. Yields what stands in, where something does: its ``refused`` counts the
+    batches that went plain after all.
     """
     if method == "plain":
-        yield
+        yield None
         return
     forward = SortedForward(model, method)
     hooks = [
@@ -238,7 +245,7 @@ def sorted_forward(model: Model, loss: nn.Module, method: str) -> Iterator[None]
     fast_dropout(model)
     model.__dict__["forward"] = forward
     try:
-        yield
+        yield forward
     finally:
         for hook in hooks:
             hook.remove()

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import logging
-import os
 import statistics
-import subprocess
-import sys
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,18 +14,21 @@ from typing import Any
 
 import torch
 
-from hf_simtune import bench_gemm, losses, machine, models, precision
-from hf_simtune.bench_worker import Job
+from hf_simtune import losses, machine, models, precision
+from hf_simtune.bench import gemm
+from hf_simtune.bench.process import Worker
+from hf_simtune.bench.worker import Job
 from hf_simtune.data.load import load
-from hf_simtune.errors import RequestError, RunError
-from hf_simtune.models import packaged_minilm
-from hf_simtune.recipe import BUILTIN_MINILM
+from hf_simtune.errors import RequestError
+from hf_simtune.recipe import BUILTIN_MINILM, LOSS_SHAPES
 from hf_simtune.record import Machine, Source
 from hf_simtune.speed import choose
 
-__all__ = ["Ratio", "Side", "StepBench", "measure", "save"]
+__all__ = ["Ratio", "Side", "StepBench", "measure"]
 
 log = logging.getLogger("hf_simtune")
+TEMPERATURE = 0.05
+TRAINABLE = tuple(dict.fromkeys(shape for shapes in LOSS_SHAPES.values() for shape in shapes))
 TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
@@ -94,65 +94,8 @@ class StepBench:
     gemm: dict[str, float]  # GFLOP/s of matrix products as large as the model's own, by precision
     sides: tuple[Side, ...]
     ratios: tuple[Ratio, ...]
-    shares: dict[str, float]  # of our step's time with the automatic precision, by kind of operator
-
-
-class Worker:
-    """A process that trains a round when asked."""
-
-    def __init__(self, name: str, job: Job, folder: Path) -> None:
-        self.name = name
-        self.job = job
-        file = folder / f"{name.replace(' ', '-')}.json"
-        file.write_text(json.dumps(dataclasses.asdict(job)), encoding="utf-8")
-        self.errors = (folder / f"{file.stem}.log").open("w+", encoding="utf-8")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "hf_simtune.bench_worker", str(file)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env={**os.environ, "OMP_NUM_THREADS": str(job.threads), "TOKENIZERS_PARALLELISM": "false"},
-        )
-
-    def hear(self) -> dict[str, Any]:
-        """The next line.
-
-        Raises:
-            RunError: the process ended without one.
-        """
-        assert self.process.stdout is not None
-        line = self.process.stdout.readline()
-        if not line:
-            self.errors.seek(0)
-            last = self.errors.read().strip().splitlines()[-1:] or ["nothing"]
-            raise RunError(f"the benchmark's process {self.name!r} ended early; its last words: {last[0]}")
-        value: dict[str, Any] = json.loads(line)
-        return value
-
-    def ask(self, word: str) -> dict[str, Any]:
-        """A round."""
-        self.tell(word)
-        return self.hear()
-
-    def tell(self, word: str) -> None:
-        """A word."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(word + "\n")
-        self.process.stdin.flush()
-
-    def end(self) -> None:
-        """Stop it, kindly or not."""
-        if self.process.poll() is None:
-            try:
-                self.tell("stop")
-                self.process.wait(60)
-            except (OSError, subprocess.TimeoutExpired):
-                self.process.kill()
-                self.process.wait()
-        for stream in (self.process.stdin, self.process.stdout, self.errors):
-            if stream is not None:
-                stream.close()
+    profiled: str  # the side whose time the shares are of
+    shares: dict[str, float]  # of its operators' time, by kind; empty without a side of ours or on a GPU
 
 
 def measure(
@@ -167,6 +110,7 @@ def measure(
     forward: str = "auto",
     sides: Sequence[str] = ("plain fp32", "plain bf16", "ours fp32", "ours auto"),
     command: str = "",
+    **reading: Any,
 ) -> StepBench:
     """Train the same batches by a plain script and by ours, in processes that take turns, and compare.
 
@@ -185,64 +129,67 @@ def measure(
         forward: of our sides, as in a recipe.
         sides: which take part; the first is what the others are compared with.
         command: what to write down as the command.
+        reading: how the rows are read, as for ``data.load.load``: ``columns``, ``score_range``, ``skip_bad_rows``.
 
     Raises:
-        RequestError: too few rows, or rows that no loss learns from.
+        RequestError: sizes that cannot be measured, all of them at once; too few rows, or rows that the loss does not
+            learn from.
         RunError: a process ended early.
     """
-    if rounds < 2 or steps < 1 or batch_size < 2:
-        raise RequestError("a benchmark needs --rounds 2, --steps 1 and --batch-size 2 or more")
-    loaded = load(data)
-    needed = batch_size * steps * (rounds + 2)
+    before = machine.load()
+    if problems := _problems(batch_size, steps, rounds, sides):
+        raise RequestError(problems, hint="See: hf-simtune bench --help")
+    loaded = load(data, expect=LOSS_SHAPES[loss] if loss else TRAINABLE, **reading)
     if len(loaded.dataset) < batch_size:
         raise RequestError(f"{data} has {len(loaded.dataset)} rows: a step takes {batch_size}")
     loss_name = loss or losses.default_loss(loaded.source.shape)
     columns = [name for name in loaded.dataset.column_names if name not in ("row", "group", "subset")]
     rows = loaded.dataset.shuffle(seed=0).select_columns(columns)
-    rows = rows.select(range(min(len(rows), 4 * needed)))
+    rows = rows.select(range(min(len(rows), 4 * batch_size * steps * (rounds + 2))))
     base, facts = models.load(model, max_length=max_length)
-    built = losses.build(loss_name, base, 0.05)
+    if max_length is None:
+        max_length = base.max_seq_length
+    built = losses.build(loss_name, base, TEMPERATURE)
     texts = [value for values in rows[:8].values() for value in values if isinstance(value, str)]
     method, why = choose.choose(forward, base, built, texts=texts)
     log.info("our forward pass: %s (%s)", method, why)
     automatic, why = precision.decide("auto")
     log.info("automatic precision: %s (%s)", automatic, why)
-    threads = torch.get_num_threads()
-    shapes = bench_gemm.shapes(base)
-    work = 6.0 * sum(left * right for left, right in shapes)  # FLOP per token, forward and backward
-    del base, built
-    started = datetime.now(UTC).isoformat(timespec="seconds")
-    load_before = round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
+    matrices, device = gemm.shapes(base), base.device
     with tempfile.TemporaryDirectory(prefix="hf-simtune-bench-") as place:
         folder = Path(place)
         rows.flatten_indices().save_to_disk(str(folder / "rows"))
+        base.save_pretrained(str(folder / "model"), create_model_card=False)
+        del base, built
         common: dict[str, Any] = {
-            "model": str(packaged_minilm()) if model == BUILTIN_MINILM else model,
+            "model": str(folder / "model"),
             "max_length": max_length,
             "rows": str(folder / "rows"),
             "loss": loss_name,
-            "temperature": 0.05,
+            "temperature": TEMPERATURE,
             "batch_size": batch_size,
             "learning_rate": 2e-5,
             "seed": 0,
             "steps": steps,
             "rounds": rounds,
-            "threads": threads,
+            "threads": torch.get_num_threads(),
         }
-        workers = [Worker(name, _job(name, automatic, method, common), folder) for name in sides]
-        try:
-            told, gemm, shares = _take_turns(workers, rounds, shapes, automatic)
-        finally:
-            for worker in workers:
-                worker.end()
-    found = [_side(worker, told[worker.name], gemm, steps, work) for worker in workers]
+        with contextlib.ExitStack() as stack:
+            workers = []
+            for name in sides:
+                workers.append(Worker(name, _job(name, automatic, method, common), folder))
+                stack.callback(workers[-1].end)
+            told, rates = _take_turns(workers, rounds, matrices, device)
+            ours = [worker for worker in workers if worker.job.ours]
+            shares = ours[-1].ask("profile").get("shares", {}) if ours else {}
+    found = [_side(worker, told[worker.name], rates, matrices) for worker in workers]
     return StepBench(
-        created=started,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
         commit=machine.commit(),
         command=command,
         machine=machine.describe(),
-        threads=threads,
-        load_before=load_before,
+        threads=torch.get_num_threads(),
+        load_before=before,
         model=facts.name,
         data=loaded.source,
         loss=loss_name,
@@ -250,11 +197,26 @@ def measure(
         max_length=max_length,
         steps=steps,
         rounds=rounds,
-        gemm={name: round(statistics.median(values), 1) for name, values in gemm.items()},
+        gemm={name: round(statistics.median(values), 1) for name, values in rates.items()},
         sides=tuple(found),
-        ratios=tuple(_ratio(side, found[0]) for side in found[1:]),
+        ratios=tuple(_ratios(found)),
+        profiled=ours[-1].name if ours else "",
         shares=shares,
     )
+
+
+def _problems(batch_size: int, steps: int, rounds: int, sides: Sequence[str]) -> list[str]:
+    """What cannot be measured, all of it."""
+    found = [
+        f"{flag} is {value}: it must be {least} or more"
+        for flag, value, least in (("--batch-size", batch_size, 2), ("--steps", steps, 1), ("--rounds", rounds, 2))
+        if value < least
+    ]
+    if len(set(sides)) != len(sides):
+        found.append(f"--sides names one twice: {' '.join(side.replace(' ', '-') for side in sides)}")
+    if torch.cuda.device_count() > 1:
+        found.append("several GPUs are visible, which the Trainer would take for one larger batch; show it one")
+    return found
 
 
 def _job(name: str, automatic: str, method: str, common: dict[str, Any]) -> Job:
@@ -268,31 +230,34 @@ Told = dict[str, list[dict[str, Any]]]
 
 
 def _take_turns(
-    workers: Sequence[Worker], rounds: int, shapes: Sequence[tuple[int, int]], automatic: str
-) -> tuple[Told, dict[str, list[float]], dict[str, float]]:
-    """Round after round: what each worker reported, the rate of matrix products, and at the end our step's parts."""
+    workers: Sequence[Worker], rounds: int, matrices: Sequence[tuple[int, int]], device: torch.device
+) -> tuple[Told, dict[str, list[float]]]:
+    """Round after round: what each worker reported, and the rate of matrix products in each of their precisions.
+
+    Every second round goes the other way round, so that no side always follows the same one.
+    """
     for worker in workers:
         worker.hear()  # it is ready
     told: Told = {worker.name: [] for worker in workers}
-    rates: dict[str, list[float]] = {name: [] for name in dict.fromkeys(["fp32", automatic, *_formats(workers)])}
+    rates: dict[str, list[float]] = {worker.job.precision: [] for worker in workers}
     for turn in range(rounds + 1):
-        for worker in workers:
+        for worker in workers if turn % 2 else workers[::-1]:
             report = worker.ask("go")
             if turn:
                 told[worker.name].append(report)
         if turn:
-            tokens = round(told[workers[-1].name][-1]["real"] / workers[-1].job.steps)
+            tokens = round(told[workers[0].name][-1]["real"] / workers[0].job.steps)
             for name, values in rates.items():
-                values.append(bench_gemm.rate(shapes, tokens, TYPES[name]))
+                values.append(gemm.rate(matrices, tokens, TYPES[name], device))
             log.info("round %d of %d", turn, rounds)
-    return told, rates, dict(workers[-1].ask("profile").get("shares", {}))
+    return told, rates
 
 
-def _formats(workers: Sequence[Worker]) -> list[str]:
-    return [worker.job.precision for worker in workers]
-
-
-def _side(worker: Worker, told: list[dict[str, Any]], rates: dict[str, list[float]], steps: int, work: float) -> Side:
+def _side(
+    worker: Worker, told: list[dict[str, Any]], rates: dict[str, list[float]], matrices: Sequence[tuple[int, int]]
+) -> Side:
+    steps = worker.job.steps
+    work = 6.0 * sum(left * right for left, right in matrices)  # FLOP per token, forward and backward
     real = sum(report["real"] for report in told) / len(told) / steps
     computed = sum(report["computed"] for report in told) / len(told) / steps
     seconds = tuple(round(report["seconds"] / steps, 5) for report in told)
@@ -313,6 +278,18 @@ def _side(worker: Worker, told: list[dict[str, Any]], rates: dict[str, list[floa
     )
 
 
+def _ratios(sides: Sequence[Side]) -> list[Ratio]:
+    """Each side against the first, and each of ours against the plain one of its precision."""
+    plain = {side.precision: side for side in sides if side.name.startswith("plain")}
+    found = []
+    for side in sides[1:]:
+        found.append(_ratio(side, sides[0]))
+        other = plain.get(side.precision)
+        if side.name.startswith("ours") and other is not None and other is not sides[0]:
+            found.append(_ratio(side, other))
+    return found
+
+
 def _ratio(side: Side, against: Side) -> Ratio:
     found = [theirs / ours for ours, theirs in zip(side.seconds, against.seconds, strict=True)]
     return Ratio(
@@ -322,11 +299,3 @@ def _ratio(side: Side, against: Side) -> Ratio:
         low=round(min(found), 3),
         high=round(max(found), 3),
     )
-
-
-def save(bench: Any, path: Path) -> None:
-    """Write a benchmark as JSON, whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.parent.mkdir(parents=True, exist_ok=True)
-    part.write_text(json.dumps(dataclasses.asdict(bench), indent=2) + "\n", encoding="utf-8")
-    part.replace(path)

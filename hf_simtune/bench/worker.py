@@ -1,13 +1,12 @@
 """One side of a benchmark: a process that trains a few steps each time it is asked, and says how long they took.
 
-Started by ``bench.py`` with a file that says what to do; it talks in lines of JSON over its standard streams.
+Started by ``process.py`` with a file that says what to do; it talks in lines of JSON over its standard streams.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import resource
 import sys
 import time
 from pathlib import Path
@@ -22,8 +21,8 @@ from torch.profiler import ProfilerActivity, profile
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments, set_seed
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
-from hf_simtune import losses
-from hf_simtune.speed.allocator import keep_freed_memory
+from hf_simtune import losses, machine
+from hf_simtune.speed.allocator import freed_memory_kept
 from hf_simtune.speed.forward import sorted_forward
 
 __all__ = ["Job", "main"]
@@ -98,6 +97,7 @@ class Rounds(TrainerCallback):
         if word == "profile":
             self.profiler = profile(activities=[ProfilerActivity.CPU])
             self.profiler.start()
+        self._settle()
         self.start = time.perf_counter()
 
     def on_train_begin(
@@ -111,11 +111,12 @@ class Rounds(TrainerCallback):
         """Report at the end of a round."""
         if state.global_step % self.steps:
             return
+        self._settle()
         told: dict[str, Any] = {
             "seconds": time.perf_counter() - self.start,
             "real": self.counter.real,
             "computed": self.counter.computed,
-            "peak_mib": round(peak_mib(), 1),
+            "peak_mib": round(self._peak(), 1),
             "resident_mib": round(psutil.Process().memory_info().rss / 2**20, 1),
         }
         if self.profiler is not None:
@@ -125,16 +126,19 @@ class Rounds(TrainerCallback):
         self.say(told)
         self.wait(control)
 
+    def _settle(self) -> None:
+        """A GPU works on while Python goes ahead: wait for it."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+
+    def _peak(self) -> float:
+        """MiB: of the GPU's memory where there is one, else of the process."""
+        return torch.cuda.max_memory_allocated() / 2**20 if torch.cuda.is_available() else machine.peak_memory()[0]
+
     def say(self, value: dict[str, Any]) -> None:
         """One line to the parent."""
         self.out.write(json.dumps(value) + "\n")
         self.out.flush()
-
-
-def peak_mib() -> float:
-    """The most memory that this process has held, MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
 def shares(found: profile) -> dict[str, float]:
@@ -155,7 +159,7 @@ def main(job_file: str) -> None:
     sys.stdout = sys.stderr  # the lines to the parent are ours alone
     torch.set_num_threads(job.threads)
     set_seed(job.seed)
-    model = SentenceTransformer(job.model)
+    model = SentenceTransformer(job.model).float()
     if job.max_length is not None:
         model.max_seq_length = job.max_length
     loss = losses.build(job.loss, model, job.temperature)
@@ -163,9 +167,10 @@ def main(job_file: str) -> None:
     loss.register_forward_pre_hook(counter.given)
     model[0].register_forward_pre_hook(counter.passed)
     trainer = _trainer(job, model, loss, Rounds(job.steps, counter, out))
-    if job.ours:
-        keep_freed_memory()
-    with sorted_forward(model, loss, job.forward):
+    if not job.ours:
+        trainer.train()
+        return
+    with freed_memory_kept(), sorted_forward(model, loss, job.forward):
         trainer.train()
 
 
@@ -191,6 +196,9 @@ def _trainer(job: Job, model: SentenceTransformer, loss: nn.Module, rounds: Roun
     trainer = SentenceTransformerTrainer(model=model, args=arguments, train_dataset=rows, loss=loss, callbacks=[rounds])
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
+    used = str(trainer.accelerator.mixed_precision).replace("no", "fp32")
+    if used != job.precision:
+        raise RuntimeError(f"the trainer was set up for {used}, not for {job.precision}")
     return trainer
 
 

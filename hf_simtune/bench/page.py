@@ -7,17 +7,26 @@ from pathlib import Path
 from statistics import median
 from typing import TypeVar
 
-from hf_simtune import bench_text
-from hf_simtune.bench import Ratio, Side, StepBench
-from hf_simtune.bench_answer import AnswerBench
-from hf_simtune.bench_data import DataBench
+from hf_simtune.bench import text
+from hf_simtune.bench.answer import AnswerBench
+from hf_simtune.bench.data import DataBench
+from hf_simtune.bench.step import Side, StepBench
 from hf_simtune.errors import RunError
 from hf_simtune.record import build
 
 __all__ = ["page", "read", "readme_table"]
 
 Kind = TypeVar("Kind", StepBench, DataBench, AnswerBench)
-HEAD = ("training rows", "precision", "plain script", "ours", "times as fast", "peak memory", "padding left out")
+HEAD = (
+    "training rows",
+    "ours in",
+    "plain, fp32",
+    "ours",
+    "times as fast",
+    "as plain in bf16",
+    "peak memory",
+    "padding",
+)
 LONG_HEAD = ("after steps", "a step of the round", "memory held")
 GROWTH_HEAD = (
     "rows a step",
@@ -49,15 +58,14 @@ def read(path: Path, kind: type[Kind]) -> Kind:
 def readme_table(folder: Path) -> str:
     """Per benchmark of a step and precision: the plain script, ours, and the ratio with the range of its rounds."""
     rows = [row for path in sorted(folder.glob("step-*.json")) for row in _compared(read(path, StepBench), path)]
-    return bench_text.markdown(HEAD, rows, words=2)
+    return text.markdown(HEAD, rows, words=2)
 
 
-def _sides(bench: StepBench, path: Path) -> list[tuple[Side, Side, Ratio]]:
-    """The first side, each of ours, and their ratio."""
+def _sides(bench: StepBench, path: Path) -> list[tuple[Side, Side]]:
+    """The plain script's side that came first, and each of ours."""
     plain = bench.sides[0]
-    ratios = {ratio.side: ratio for ratio in bench.ratios}
-    found = [(plain, side, ratios[side.name]) for side in bench.sides[1:] if side.name.startswith("ours")]
-    if plain.forward != "plain" or not found:
+    found = [(plain, side) for side in bench.sides[1:] if side.name.startswith("ours")]
+    if not plain.name.startswith("plain") or not found:
         raise RunError(f"{path.name} compares nothing with a plain script")
     return found
 
@@ -69,11 +77,12 @@ def _compared(bench: StepBench, path: Path) -> list[tuple[str, ...]]:
             ours.precision,
             _milliseconds(plain),
             _milliseconds(ours),
-            f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
+            text.ratio(bench, ours, plain.name),
+            text.ratio(bench, ours, "plain bf16"),
             f"{plain.peak_mib:,.0f} to {ours.peak_mib:,.0f} MiB",
-            f"{100 * plain.padding:.0f} %",
+            f"{100 * plain.padding:.0f} to {100 * ours.padding:.0f} %",
         )
-        for plain, ours, ratio in _sides(bench, path)
+        for plain, ours in _sides(bench, path)
     ]
 
 
@@ -92,31 +101,31 @@ def page(folder: Path) -> str:
     ]
     for path in sorted(folder.glob("step-*.json")):
         bench = read(path, StepBench)
-        table = bench_text.markdown(bench_text.HEAD, bench_text.lines(bench), words=3)
-        told = f"Where our step's time goes: {bench_text.parts(bench)}." if bench.shares else ""
+        table = text.markdown(text.HEAD, text.lines(bench), words=3)
+        told = text.parts(bench) if bench.shares else ""
         parts.append(f"## A training step: {bench.data.title}\n\n{_origin(bench)}\n\n{table}\n\n{told}")
     if growth := [(path, read(path, StepBench)) for path in sorted(folder.glob("growth-*.json"))]:
         growth.sort(key=lambda item: (item[1].max_length or 0, item[1].batch_size))
-        rows = [
-            _grown(plain, ours, ratio, bench) for path, bench in growth for plain, ours, ratio in _sides(bench, path)
-        ]
+        rows = [_grown(plain, ours, bench) for path, bench in growth for plain, ours in _sides(bench, path)]
         commands = "\n".join(f"    {bench.command}" for _, bench in growth)
-        table = bench_text.markdown(GROWTH_HEAD, rows, words=0)
+        table = text.markdown(GROWTH_HEAD, rows, words=0)
         parts.append(f"## How a step grows with rows and length\n\n{table}\n\n{commands}")
     for path in sorted(folder.glob("long*.json")):
         bench = read(path, StepBench)
-        table = bench_text.markdown(LONG_HEAD, _rounds(bench), words=0)
+        table = text.markdown(LONG_HEAD, _rounds(bench), words=0)
         parts.append(f"## Whether a long run slows down or grows\n\n{_origin(bench)}\n\n{table}")
     for path in sorted(folder.glob("data*.json")):
         data = read(path, DataBench)
-        table = bench_text.markdown(bench_text.DATA_HEAD, bench_text.data_lines(data), words=0)
-        parts.append(f"## From a file to ready to train\n\n{bench_text.data_facts(data)}\n\n{table}")
+        table = text.markdown(text.DATA_HEAD, text.data_lines(data), words=0)
+        commit = (data.commit or "unknown")[:12]
+        origin = f"{text.data_facts(data)} Commit {commit}.\n\n    {data.command}"
+        parts.append(f"## From a file to ready to train\n\n{origin}\n\n{table}")
     for path in sorted(folder.glob("answer*.json")):
         answer = read(path, AnswerBench)
-        table = bench_text.markdown(bench_text.ANSWER_HEAD, bench_text.answer_lines(answer), words=2)
+        table = text.markdown(text.ANSWER_HEAD, text.answer_lines(answer), words=2)
         parts.append(
-            f"## Whether speed changes the answer\n\n{bench_text.answer_facts(answer)}\n\n{table}\n\n"
-            f"{bench_text.ANSWER_NOTE}\n\n    {answer.command}"
+            f"## Whether speed changes the answer\n\n{text.answer_facts(answer)}\n\n{table}\n\n"
+            f"{text.ANSWER_NOTE}\n\n    {answer.command}"
         )
     return "\n\n".join(part.strip() for part in parts) + "\n"
 
@@ -132,17 +141,17 @@ def _rounds(bench: StepBench) -> list[tuple[str, ...]]:
 
 def _origin(bench: StepBench) -> str:
     busy = f" Load average when it began: {bench.load_before:g}." if bench.load_before is not None else ""
-    return f"{bench_text.facts(bench)}{busy} Commit {(bench.commit or 'unknown')[:12]}.\n\n    {bench.command}"
+    return f"{text.facts(bench)}{busy} Commit {(bench.commit or 'unknown')[:12]}.\n\n    {bench.command}"
 
 
-def _grown(plain: Side, ours: Side, ratio: Ratio, bench: StepBench) -> tuple[str, ...]:
+def _grown(plain: Side, ours: Side, bench: StepBench) -> tuple[str, ...]:
     return (
         f"{bench.batch_size}",
-        f"{bench.max_length}" if bench.max_length else "as it is",
+        f"{bench.max_length}",
         f"{ours.tokens:,.0f}",
         _milliseconds(plain),
         _milliseconds(ours),
-        f"{ratio.median:.2f} ({ratio.low:.2f} to {ratio.high:.2f})",
+        text.ratio(bench, ours, plain.name),
         f"{plain.peak_mib:,.0f} MiB",
         f"{ours.peak_mib:,.0f} MiB",
     )

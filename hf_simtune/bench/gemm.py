@@ -19,17 +19,21 @@ def shapes(model: torch.nn.Module) -> list[tuple[int, int]]:
     ]
 
 
-def rate(shapes: Sequence[tuple[int, int]], tokens: int, dtype: torch.dtype) -> float:
+def rate(
+    shapes: Sequence[tuple[int, int]], tokens: int, dtype: torch.dtype, device: str | torch.device = "cpu"
+) -> float:
     """GFLOP/s of the forward products of a model on so many tokens, with nothing else in between.
 
-    The best of three passes: what the machine can do, not what it did while something else ran.
+    The best of four passes: what the machine can do, not what it did while something else ran.
     """
-    inputs = {width: torch.randn(tokens, width).to(dtype) for _, width in shapes}
-    weights = {shape: torch.randn(shape).to(dtype) for shape in shapes}
+    inputs = {width: torch.randn(tokens, width, device=device).to(dtype) for _, width in shapes}
+    weights = {shape: torch.randn(shape, device=device).to(dtype) for shape in shapes}
     best = float("inf")
     for _ in range(4):
         start = time.perf_counter()
         for shape in shapes:
             torch.mm(inputs[shape[1]], weights[shape].t())
+        if torch.device(device).type == "cuda":
+            torch.cuda.synchronize()
         best = min(best, time.perf_counter() - start)
     return sum(2 * tokens * left * right for left, right in shapes) / best / 1e9

@@ -10,20 +10,21 @@ import contextlib
 import dataclasses
 import json
 import logging
-import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import psutil
 
 from hf_simtune import machine
-from hf_simtune.bench_rows import FEWEST_ROWS, Written, write_rows
+from hf_simtune.bench import fresh
+from hf_simtune.bench.rows import FEWEST_ROWS, Written, write_rows
 from hf_simtune.data import inputs
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.recipe import Recipe
@@ -61,20 +62,24 @@ class DataBench:
     """What was measured, where, and with which version. No host name, user name or path."""
 
     format: int = 1
-    machine: Machine
+    created: str
     commit: str | None
+    command: str
+    machine: Machine
+    load_before: float | None  # the system's one-minute load average when it began
     seed: int  # of the rows
     peak_from: str  # where ``peak_mib`` was read
     sizes: tuple[Size, ...]  # by rows
 
 
-def measure(rows: Sequence[int], *, seed: int = 0, folder: Path | None = None) -> DataBench:
+def measure(rows: Sequence[int], *, seed: int = 0, folder: Path | None = None, command: str = "") -> DataBench:
     """Time the path of the data at each size, the smallest first, one process after the other.
 
     Args:
         rows: rows of each csv, distinct, each ``FEWEST_ROWS`` or more.
         seed: of the rows that are made.
         folder: where files may lie for as long as it runs, about 500 bytes a row; the system's own when not given.
+        command: what to write down as the command.
 
     Raises:
         RequestError: sizes that cannot be measured, or a folder that is none.
@@ -89,6 +94,7 @@ def measure(rows: Sequence[int], *, seed: int = 0, folder: Path | None = None) -
         problems.append(f"there is no folder {folder}")
     if problems:
         raise RequestError(problems, hint="As in: hf-simtune bench data --rows 10000 100000 1000000")
+    created, before = datetime.now(UTC).isoformat(timespec="seconds"), machine.load()
     sizes, peak_from = [], ""
     for count in sorted(rows):
         with tempfile.TemporaryDirectory(prefix="hf-simtune-bench-", dir=folder) as place:
@@ -97,23 +103,22 @@ def measure(rows: Sequence[int], *, seed: int = 0, folder: Path | None = None) -
             size, peak_from = _in_a_process_of_its_own(path, count, written)
             sizes.append(size)
     return DataBench(
-        machine=machine.describe(), commit=machine.commit(), seed=seed, peak_from=peak_from, sizes=tuple(sizes)
+        created=created,
+        commit=machine.commit(),
+        command=command,
+        machine=machine.describe(),
+        load_before=before,
+        seed=seed,
+        peak_from=peak_from,
+        sizes=tuple(sizes),
     )
 
 
 def _in_a_process_of_its_own(path: Path, rows: int, written: Written) -> tuple[Size, str]:
-    home = str(Path(__file__).resolve().parent.parent)
-    inherited = os.environ.get("PYTHONPATH")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join([home, inherited] if inherited else [home]),
-        # Rows that were checked once are not checked again; here they must be.
-        "HF_DATASETS_CACHE": str(path.parent / "cache"),
-        "HF_HUB_OFFLINE": "1",
-    }
-    # -P: a file of the folder that it is called in must not be taken for a library.
-    command = [sys.executable, "-P", "-m", "hf_simtune.bench_data", str(path)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=False, text=True)
+    # Rows that were checked once are not checked again; here they must be.
+    surroundings = fresh.environment(HF_DATASETS_CACHE=str(path.parent / "cache"), HF_HUB_OFFLINE="1")
+    command = fresh.words("bench.data", str(path))
+    done = subprocess.run(command, env=surroundings, stdout=subprocess.PIPE, check=False, text=True)
     if done.returncode:
         raise RunError(
             f"the process that was to prepare {rows:,} rows ended with status {done.returncode}",
@@ -148,7 +153,7 @@ def _prepared(path: Path) -> dict[str, Any]:
         began, worked = time.perf_counter(), time.process_time()
         ready = inputs.prepare(recipe, offline=True)
         took, cpu = time.perf_counter() - began, time.process_time() - worked
-    peak, peak_from = _peak()
+    peak, peak_from = machine.peak_memory()
     numbers = ready.train.dataset.select(ready.leaks.drop)["row"]
     return {
         "check_seconds": round(seconds["load"][0], 3),  # the first rows that it loads are those to train on
@@ -208,20 +213,6 @@ def _watched() -> Iterator[list[float]]:
         over.set()
         watcher.join()
         look()
-
-
-def _peak() -> tuple[float, str]:
-    """The most MiB that were resident in this process so far, and who says so."""
-    status = Path("/proc/self/status")
-    if status.is_file():  # not ru_maxrss: on Linux a child begins with what its parent had
-        fields = dict(line.split(":", 1) for line in status.read_text(encoding="utf-8").splitlines())
-        return int(fields["VmHWM"].split()[0]) / 1024, "VmHWM"
-    if sys.platform == "win32":
-        return psutil.Process().memory_info().peak_wset / _MIB, "peak working set"
-    import resource  # a Unix module
-
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most / (_MIB if sys.platform == "darwin" else 1024), "ru_maxrss"
 
 
 if __name__ == "__main__":

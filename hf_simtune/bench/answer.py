@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
 import tempfile
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ from hf_simtune.recipe import Recipe
 from hf_simtune.record import Machine, RunRecord
 from hf_simtune.tuning import tune
 
-__all__ = ["WAYS", "AnswerBench", "Outcome", "gap", "measure", "ways"]
+__all__ = ["WAYS", "AnswerBench", "Outcome", "gap", "measure", "splits", "ways"]
 
 WAYS = (("fp32", "plain"), ("fp32", "packed"), ("bf16", "packed"))
 log = logging.getLogger("hf_simtune")
@@ -84,6 +85,9 @@ def measure(
                 chosen = dataclasses.replace(recipe, seed=seed, precision=precision, forward=forward)
                 record = tune(chosen, offline=offline, out=Path(place)).record
                 outcomes.append(_outcome(record))
+                if (outcomes[-1].precision, outcomes[-1].forward) != (precision, forward):
+                    told = record.training.forward_reason
+                    raise RequestError(f"there is nothing to compare: asked for {forward}, the run took {told}")
                 log.info("seed %d, %s, %s: %s", seed, precision, forward, outcomes[-1].report)
     if record is None:
         raise RequestError("nothing to compare: no way of computing was named")
@@ -123,20 +127,40 @@ def ways(bench: AnswerBench) -> dict[tuple[str, str], list[Outcome]]:
     return found
 
 
-def gap(first: Sequence[Outcome], other: Sequence[Outcome]) -> tuple[float, float]:
-    """How far two ways' loss curves lie apart, and how far those of one way's seeds do.
-
-    Returns:
-        The mean over the curve of the distance between the two ways' mean losses; and of the distance between the
-        largest and the smallest loss of the first way's seeds at the same place.
+def gap(first: Sequence[Outcome], other: Sequence[Outcome]) -> float:
+    """How far two ways' loss curves lie apart: the mean over the curve of the distance between their means.
 
     Raises:
         ValueError: a loss is missing.
     """
-    points = list(zip(*([*_curves(first), *_curves(other)]), strict=True))
-    apart = [abs(fmean(values[: len(first)]) - fmean(values[len(first) :])) for values in points]
-    spread = [max(values[: len(first)]) - min(values[: len(first)]) for values in points]
-    return fmean(apart), fmean(spread)
+    return _apart(_curves(first), _curves(other))
+
+
+def splits(first: Sequence[Outcome], other: Sequence[Outcome]) -> tuple[int, int]:
+    """Whether two ways can be told apart by their loss curves: an exact permutation test (Fisher 1935).
+
+    Returns:
+        In how many of all ways to part the curves of both into two groups as large these, the groups lie at least as
+        far apart as the ways do; and how many there are. A way that changes nothing is no more likely to be among the
+        farthest than any other parting.
+
+    Raises:
+        ValueError: a loss is missing.
+    """
+    curves = [*_curves(first), *_curves(other)]
+    observed = gap(first, other)
+    found = total = 0
+    for chosen in itertools.combinations(range(len(curves)), len(first)):
+        left = [curves[index] for index in chosen]
+        right = [curve for index, curve in enumerate(curves) if index not in chosen]
+        total += 1
+        found += _apart(left, right) >= observed * (1 - 1e-12)
+    return found, total
+
+
+def _apart(left: Sequence[Sequence[float]], right: Sequence[Sequence[float]]) -> float:
+    means = [[fmean(values) for values in zip(*side, strict=True)] for side in (left, right)]
+    return fmean(abs(one - two) for one, two in zip(*means, strict=True))
 
 
 def _curves(outcomes: Sequence[Outcome]) -> list[list[float]]:
