@@ -97,26 +97,23 @@ def parser() -> Parser:
         help="step: time and memory of a training step, ours against a plain script's; data: from a file of N rows to "
         "ready to train; answer: whether precision and forward pass change what comes out of a run [step]",
     )
-    bench.add_argument(
-        "--data", default="builtin:sports/pairs:train", help="training rows [builtin:sports/pairs:train]"
-    )
+    bench.add_argument("--data", help="training rows [builtin:sports/pairs:train]")
     bench.add_argument("--columns", nargs="+", metavar="COLUMN", help="of the rows, where the names do not tell")
     bench.add_argument("--shape", choices=recipe.SHAPES, help="what a row is, where the columns do not tell")
     _row_flags(bench)
-    bench.add_argument("--model", default=recipe.BUILTIN_MINILM, help=f"[{recipe.BUILTIN_MINILM}]")
+    bench.add_argument("--model", help=f"Hub id or folder [{recipe.BUILTIN_MINILM}]")
     bench.add_argument("--loss", choices=sorted(recipe.LOSS_SHAPES), help="by default what the shape of the rows takes")
-    bench.add_argument("--batch-size", type=int, default=64, help="rows per step [64]")
+    bench.add_argument("--batch-size", type=int, help="rows per step [64]")
     bench.add_argument("--max-length", type=int, help="cut texts after so many tokens (step)")
-    bench.add_argument("--forward", choices=recipe.FORWARDS, default="auto", help="of our side (step) [auto]")
+    bench.add_argument("--forward", choices=recipe.FORWARDS, help="of our side (step) [auto]")
     bench.add_argument(
         "--sides",
         nargs="+",
         choices=["plain-fp32", "plain-bf16", "ours-fp32", "ours-auto"],
-        default=["plain-fp32", "plain-bf16", "ours-fp32", "ours-auto"],
         help="which take part; the others are compared with the first (step) [all four]",
     )
-    bench.add_argument("--steps", type=int, default=4, help="steps a round (step) [4]")
-    bench.add_argument("--rounds", type=int, default=5, help="rounds that count (step) [5]")
+    bench.add_argument("--steps", type=int, help="steps a round (step) [4]")
+    bench.add_argument("--rounds", type=int, help="rounds that count (step) [5]")
     bench.add_argument(
         "--rows",
         type=int,
@@ -124,7 +121,7 @@ def parser() -> Parser:
         metavar="N",
         help="sizes of the file (data) [10000 100000], or training rows (answer)",
     )
-    bench.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the runs (answer) [0 1 2]")
+    bench.add_argument("--seeds", type=int, nargs="+", help="of the runs (answer) [0 1 2]")
     bench.add_argument("--select-on", help="scored rows that choose the checkpoint (answer)")
     bench.add_argument("--report-on", help="scored rows that are compared (answer)")
     bench.add_argument("--out", metavar="FILE", help="keep the figures as JSON")

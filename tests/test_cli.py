@@ -22,7 +22,9 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return caught.value.code, shown.out, shown.err
 
 
-@pytest.mark.parametrize("command", [[], ["tune"], ["score"], ["compare"], ["diagnose"], ["recipes"], ["generate"], ["bench"]])
+@pytest.mark.parametrize(
+    "command", [[], ["tune"], ["score"], ["compare"], ["diagnose"], ["recipes"], ["generate"], ["bench"]]
+)
 def test_help_of_every_command_can_be_printed(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     status, out, err = run(capsys, *command, "--help")
     assert status == 0

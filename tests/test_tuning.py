@@ -9,6 +9,7 @@ import sys
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,6 +51,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
     run = tune(small(model), out=tmp_path_factory.mktemp("runs"))
     return run.folder, run.record
+
+
+@pytest.fixture
+def entered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The forward passes that runs of the test trained with."""
+    found: list[str] = []
+    original = tuning.sorted_forward
+
+    def watched(m: SentenceTransformer, loss: nn.Module, method: str) -> AbstractContextManager[Any]:
+        found.append(method)
+        return original(m, loss, method)
+
+    monkeypatch.setattr(tuning, "sorted_forward", watched)
+    return found
 
 
 def test_a_run_folder_holds_what_it_promises(finished: tuple[Path, RunRecord]) -> None:
@@ -188,6 +203,7 @@ KINDS: dict[str, dict[str, object]] = {
     "cosent in fp32": {},
     # What the shipped recipe runs: pairs, a sampler that avoids duplicates, bf16, and here a second epoch.
     "mnrl in bf16": {"train_data": "builtin:sports/pairs:train", "precision": "bf16", "epochs": 2.0},
+    "cosent in chunks": {"forward": "chunked"},
 }
 
 
@@ -267,7 +283,11 @@ def test_an_offline_run_is_resumed_with_and_without_saying_so_again(model: Path,
 
 
 def test_the_forward_pass_is_decided_once_and_kept_on_resume(
-    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, finished: tuple[Path, RunRecord]
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    entered: list[str],
+    finished: tuple[Path, RunRecord],
 ) -> None:
     decided = finished[1].training
     assert (decided.forward, decided.forward_reason) == ("packed", "no padding; the same embeddings in fp32")
@@ -280,18 +300,30 @@ def test_the_forward_pass_is_decided_once_and_kept_on_resume(
     def another(*given: object, **options: object) -> tuple[str, str]:
         raise AssertionError("it was decided again")
 
-    entered = []
-    original = tuning.sorted_forward
-
-    def watched(m: SentenceTransformer, loss: nn.Module, method: str) -> AbstractContextManager[None]:
-        entered.append(method)
-        return original(m, loss, method)
-
     monkeypatch.setattr("hf_simtune.speed.choose.choose", another)
-    monkeypatch.setattr(tuning, "sorted_forward", watched)
     again = tune(recipe, resume=run.folder).record.training
-    assert entered == ["chunked"]
+    assert entered == ["chunked", "chunked"]
     assert (again.forward, again.forward_reason, again.resumed) == ("chunked", "as asked for", 1)
+
+
+def test_a_plan_of_before_there_was_a_choice_of_forward_is_taken_up_plainly(
+    model: Path, tmp_path: Path, entered: list[str]
+) -> None:
+    recipe = small(model, train_rows=32, evaluations=1)
+    run = tune(recipe, out=tmp_path)
+    assert run.record.training.forward == "packed"
+    (run.folder / "record.json").unlink()
+    folder = RunFolder(run.folder)
+    plan = json.loads(folder.plan.read_text(encoding="utf-8"))
+    for field in ("forward", "forward_reason"):
+        del plan[field]
+    del plan["recipe"]["forward"]  # it was no field of a recipe either
+    folder.plan.write_text(json.dumps(plan), encoding="utf-8")
+    assert (folder.read_plan().forward, folder.read_plan().forward_reason) == ("plain", "")
+    assert folder.read_plan().recipe == recipe
+    again = tune(recipe, resume=run.folder).record.training
+    assert entered == ["packed", "plain"]
+    assert (again.forward, again.resumed) == ("plain", 1)
 
 
 def test_the_cards_command_pins_what_a_probe_decided(finished: tuple[Path, RunRecord]) -> None:

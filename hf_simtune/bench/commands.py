@@ -14,12 +14,22 @@ from typing import Any
 from hf_simtune.bench import answer, data, step, text
 from hf_simtune.errors import RequestError
 from hf_simtune.flags import flag, folder_name, without_path
-from hf_simtune.recipe import Recipe
+from hf_simtune.recipe import BUILTIN_MINILM, Recipe
 
 __all__ = ["Said", "run", "said", "save"]
 
 Found = step.StepBench | data.DataBench | answer.AnswerBench
 READING = ("columns", "shape", "score_range", "skip_bad_rows")
+DEFAULTS: dict[str, Any] = {
+    "data": "builtin:sports/pairs:train",
+    "model": BUILTIN_MINILM,
+    "batch_size": 64,
+    "forward": "auto",
+    "sides": ["plain-fp32", "plain-bf16", "ours-fp32", "ours-auto"],
+    "steps": 4,
+    "rounds": 5,
+    "seeds": [0, 1, 2],
+}
 TAKES = {
     "step": ("data", *READING, "model", "loss", "batch_size", "max_length", "forward", "sides", "steps", "rounds"),
     "data": ("rows",),
@@ -48,6 +58,8 @@ def run(arguments: argparse.Namespace) -> Found:
     if problems:
         raise RequestError(problems, hint="See: hf-simtune bench --help")
     command = _command(arguments)
+    given = {name: getattr(arguments, name) for name in _given(arguments)}
+    arguments = argparse.Namespace(**{**vars(arguments), **DEFAULTS, **given})
     reading = _reading(arguments)
     if arguments.what == "data":
         return data.measure(arguments.rows or [10_000, 100_000], command=command)
@@ -89,7 +101,7 @@ def _reading(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _given(arguments: argparse.Namespace) -> list[str]:
     names = dict.fromkeys(name for names in TAKES.values() for name in names)
-    return [name for name in names if getattr(arguments, name) not in (None, arguments.parser.get_default(name))]
+    return [name for name in names if getattr(arguments, name) not in (None, False)]
 
 
 def _problems(arguments: argparse.Namespace) -> list[str]:
@@ -103,8 +115,12 @@ def _problems(arguments: argparse.Namespace) -> list[str]:
             found.append(f"--out {out} is a folder: name a file, as in --out bench.json")
         elif out.exists() and not arguments.force:
             found.append(f"--out {out} exists: --force writes over it")
-        elif not os.access(next(parent for parent in out.absolute().parents if parent.is_dir()), os.W_OK):
-            found.append(f"--out {out} cannot be written there")
+        else:
+            there = next(parent for parent in out.absolute().parents if parent.exists())
+            if not there.is_dir():
+                found.append(f"--out {out} cannot be written: {there.name} is a file")
+            elif not os.access(there, os.W_OK):
+                found.append(f"--out {out} cannot be written: no permission in its folder")
     return found
 
 

@@ -36,7 +36,7 @@ KINDS = (
     ("optimiser and clipping", ("adam", "vector_norm", "foreach", "Optimizer")),
     ("look-up and gathering", ("embedding", "index", "gather", "scatter")),
     ("copies and casts", ("copy_", "_to_copy", "cat", "clone", "contiguous", "fill_", "zero_")),
-    ("sums and products by element", ("add", "mul", "sub", "div", "sum", "ge", "pow")),
+    ("sums and products by element", ("aten::add", "aten::mul", "sub", "div", "sum", "aten::ge", "pow")),
 )
 
 
