@@ -103,7 +103,7 @@ def write(checkout: Path) -> list[Path]:
     wanted = {path / "README.md": card.render(record) for runs in records(folder).values() for path, record in runs}
     wanted[folder / "bench" / "README.md"] = page.page(folder / "bench")
     text = _between(readme.read_text(encoding="utf-8"), BEGIN, table(folder), END)
-    wanted[readme] = _between(text, SPEED_BEGIN, page.readme_table(folder / "bench"), SPEED_END)
+    wanted[readme] = _between(text, SPEED_BEGIN, page.readme(folder / "bench"), SPEED_END)
     changed = []
     for path, content in wanted.items():
         if not path.is_file() or path.read_text(encoding="utf-8") != content:

@@ -84,7 +84,7 @@ def test_the_tables_show_each_side_and_the_range_of_its_ratio(sample: StepBench,
     commands.save(sample, tmp_path / "step-a.json")
     commands.save(sample, tmp_path / "growth-a.json")
     commands.save(sample, tmp_path / "long.json")
-    table = page.readme_table(tmp_path)
+    table = page.readme(tmp_path)
     assert "| 4,000 ms | 1,000 ms | 3.00 (2.00 to 4.00) |  | 1,000 to 1,000 MiB | 75 to 0 % |" in table
     shown = page.page(tmp_path)
     assert shown.count(sample.command) == 3 and "matrix products 60 %, other 40 %" in shown
@@ -96,7 +96,7 @@ def test_the_tables_show_each_side_and_the_range_of_its_ratio(sample: StepBench,
 def test_a_step_benchmark_without_a_plain_side_is_no_comparison(sample: StepBench, tmp_path: Path) -> None:
     commands.save(dataclasses.replace(sample, sides=sample.sides[1:], ratios=()), tmp_path / "step-a.json")
     with pytest.raises(RunError, match="compares nothing with a plain script"):
-        page.readme_table(tmp_path)
+        page.readme(tmp_path)
 
 
 def outcome(seed: int, losses: tuple[float | None, ...], forward: str = "plain") -> Outcome:

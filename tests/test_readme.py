@@ -15,6 +15,7 @@ from loopback_hub import LoopbackHub
 from test_recipe_over_http import run, small_hub  # noqa: F401
 
 from hf_simtune import reference
+from hf_simtune.bench import page
 from hf_simtune.data import export
 from hf_simtune.recipe import Recipe
 
@@ -96,6 +97,10 @@ def test_the_readmes_table_and_the_cards_are_those_of_the_records() -> None:
     assert found, "model_cards/ holds no record"
     table = README.partition(reference.BEGIN)[2].partition(reference.END)[0].strip()
     assert table == reference.table(CHECKOUT / "model_cards")
+    bench = CHECKOUT / "model_cards" / "bench"
+    speed = README.partition(reference.SPEED_BEGIN)[2].partition(reference.SPEED_END)[0].strip()
+    assert speed == page.readme(bench)
+    assert (bench / "README.md").read_text(encoding="utf-8") == page.page(bench)
     from hf_simtune import card
 
     for runs in found.values():

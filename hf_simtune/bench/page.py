@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import textwrap
 from pathlib import Path
 from statistics import median
 from typing import TypeVar
@@ -13,8 +14,9 @@ from hf_simtune.bench.data import DataBench
 from hf_simtune.bench.step import Side, StepBench
 from hf_simtune.errors import RunError
 from hf_simtune.record import build
+from hf_simtune.wording import duration
 
-__all__ = ["page", "read", "readme_table"]
+__all__ = ["page", "read", "readme"]
 
 Kind = TypeVar("Kind", StepBench, DataBench, AnswerBench)
 HEAD = (
@@ -55,10 +57,36 @@ def read(path: Path, kind: type[Kind]) -> Kind:
     return found
 
 
-def readme_table(folder: Path) -> str:
-    """Per benchmark of a step and precision: the plain script, ours, and the ratio with the range of its rounds."""
-    rows = [row for path in sorted(folder.glob("step-*.json")) for row in _compared(read(path, StepBench), path)]
-    return text.markdown(HEAD, rows, words=2)
+def readme(folder: Path) -> str:
+    """The README's part: per benchmark of a step and precision the plain script and ours, and what else was found."""
+    benches = [(path, read(path, StepBench)) for path in sorted(folder.glob("step-*.json"))]
+    rows = [row for path, bench in benches for row in _compared(bench, path)]
+    said = [text.markdown(HEAD, rows, words=2)]
+    for _, bench in benches[:1]:
+        said.append(
+            f"{bench.rounds} rounds of {bench.steps} steps on {bench.threads} threads of {bench.machine.processor}: "
+            f"medians, and the range of the rounds."
+        )
+    for path in sorted(folder.glob("answer*.json")):
+        said.append(_same_answer(read(path, AnswerBench)))
+    for path in sorted(folder.glob("data*.json")):
+        largest = read(path, DataBench).sizes[-1]
+        said.append(
+            f"A csv of {largest.rows:,} pairs ({largest.file_bytes / 2**20:,.0f} MiB) is checked, searched for "
+            f"evaluation pairs and ready to train after {duration(largest.ready_seconds)}, in "
+            f"{largest.growth_mib if largest.own_growth_mib is None else largest.own_growth_mib:,.0f} MiB more memory "
+            "than the imports take."
+        )
+    return "\n\n".join(textwrap.fill(part, 132) if part[0] != "|" else part for part in said)
+
+
+def _same_answer(bench: AnswerBench) -> str:
+    """What came out of each way of computing, in a sentence."""
+    head, found = text.ANSWER_HEAD, []
+    for line in text.answer_lines(bench):
+        named = dict(zip(head, line, strict=True))
+        found.append(f"{named['forward']} in {named['precision']} {named['Spearman x 100']}")
+    return f"Spearman x 100, mean and range: {', '.join(found)}; {text.answer_facts(bench)}"
 
 
 def _sides(bench: StepBench, path: Path) -> list[tuple[Side, Side]]:
@@ -125,7 +153,7 @@ def page(folder: Path) -> str:
         table = text.markdown(text.ANSWER_HEAD, text.answer_lines(answer), words=2)
         parts.append(
             f"## Whether speed changes the answer\n\n{text.answer_facts(answer)}\n\n{table}\n\n"
-            f"{text.ANSWER_NOTE}\n\n    {answer.command}"
+            f"{text.ANSWER_NOTE} Commit {(answer.commit or 'unknown')[:12]}.\n\n    {answer.command}"
         )
     return "\n\n".join(part.strip() for part in parts) + "\n"
 

@@ -69,6 +69,27 @@ class Rows:
             rest=rest,
         )
 
+    def filled(self) -> Rows:
+        """With one more row, copied from the first tokens, up to a number of tokens that other batches have too.
+
+        The libraries keep code for each shape of a matrix product that they have seen. If every batch had a shape of
+        its own, a long run would grow by it. The row costs at most a thirty-second of the batch, and ``back`` drops it.
+        """
+        count = len(self.input_ids)
+        grain = min(2 ** max(count // 32, 1).bit_length() // 2, 64)
+        missing = -count % grain
+        if missing == 0:
+            return self
+        lengths = torch.cat([self.lengths, self.lengths.new_tensor([missing])])
+        types = self.token_type_ids
+        return dataclasses.replace(
+            self,
+            input_ids=torch.cat([self.input_ids, self.input_ids[:missing]]),
+            token_type_ids=None if types is None else torch.cat([types, types[:missing]]),
+            lengths=lengths,
+            order=torch.argsort(lengths, stable=True),
+        )
+
     def sorted_tokens(self) -> tuple[Tensor, Tensor, Tensor]:
         """Where each token of the sorted rows lies, its place in its row, and the first token of each sorted row."""
         lengths = self.lengths[self.order]
@@ -82,7 +103,7 @@ class Rows:
         """Embeddings of the sorted rows -> one tensor per column, in the batch's own order."""
         ranks = torch.empty_like(self.order)
         ranks[self.order] = torch.arange(len(self.order), device=self.order.device)
-        return list(torch.split(embeddings.index_select(0, ranks), self.columns))
+        return list(torch.split(embeddings.index_select(0, ranks[: sum(self.columns)]), self.columns))
 
 
 def _same(left: Any, right: Any) -> bool:
@@ -156,6 +177,7 @@ class SortedForward:
         rows = Rows.of(batch)
         if rows is None or (self.position_offset and bool((rows.input_ids == self.position_offset - 1).any())):
             return None  # RoBERTa's family counts no position for a padding token, also for one that is written out
+        rows = rows.filled() if self.method == "packed" else rows
         return rows.back(self._packed(rows) if self.method == "packed" else self._chunked(rows))
 
     def _column(self, features: Features) -> int | None:
