@@ -47,7 +47,7 @@ TURNS = --sides plain-bf16 ours-auto --steps 2 --rounds 3
 bench: $(VENV)/ready
 	$(BENCH) step --data $(STSB):train --out $(FIGURES)/step-stsb.json --force
 	$(BENCH) step --data $(COMPRESSION) --out $(FIGURES)/step-compression.json --force
-	$(BENCH) step --data $(COMPRESSION) --sides ours-auto --steps 100 --rounds 6 --out $(FIGURES)/long.json --force
+	$(BENCH) step --data $(COMPRESSION) --sides ours-auto --steps 50 --rounds 6 --out $(FIGURES)/long.json --force
 	$(BENCH) data --rows 10000 100000 1000000 --out $(FIGURES)/data.json --force
 	$(BENCH) answer --data $(STSB):train --rows 2880 --select-on $(STSB):validation --report-on $(STSB):test \
 		--out $(FIGURES)/answer.json --force

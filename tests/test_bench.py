@@ -194,7 +194,7 @@ def test_both_sides_train_the_same_batches(tmp_path: Path) -> None:
     assert json.loads(done.stdout) == json.loads(out.read_text(encoding="utf-8"))
     plain, ours = found.sides
     assert (plain.forward, ours.forward) == ("plain", "packed")
-    assert plain.tokens == ours.tokens == ours.computed < plain.computed
+    assert plain.tokens == ours.tokens <= ours.computed <= ours.tokens * 33 / 32 < plain.computed
     assert len(plain.seconds) == len(ours.seconds) == found.rounds == 2
     assert found.ratios[0].low <= found.ratios[0].median <= found.ratios[0].high
     assert sum(found.shares.values()) == pytest.approx(1, abs=0.01) and "matrix products" in found.shares

@@ -14,7 +14,7 @@ from sentence_transformers.sentence_transformer import losses
 from speeding import CLOSE, TEXTS, columns, gradients, load, relative, set_dropout, untouched, weights
 from torch import nn
 
-from hf_simtune.speed.forward import METHODS, SortedForward, sorted_forward
+from hf_simtune.speed.forward import METHODS, Rows, SortedForward, sorted_forward
 
 MNRL = losses.MultipleNegativesRankingLoss
 
@@ -31,13 +31,15 @@ class Counting:
         self.shapes.append(tuple((options["inputs_embeds"] if given is None else given).shape[:2]))
 
 
-def test_packed_is_one_pass_over_the_real_tokens_and_plain_merges_again_afterwards(still: SentenceTransformer) -> None:
+def test_packed_is_one_pass_over_the_real_tokens_and_a_filler_and_plain_merges_again_afterwards(
+    still: SentenceTransformer,
+) -> None:
     loss = MNRL(still)
     batch = columns([[5, 40, 3], [30, 4, 6], [7, 7, 9]])
     counting = Counting(still)
     try:
         gradients(still, loss, batch, None, "packed")
-        assert counting.shapes == [(1, 111)]
+        assert counting.shapes == [(1, 112)], "111 tokens, and one that fills up"
         counting.shapes.clear()
         gradients(still, loss, batch, None, "plain")
         assert counting.shapes == [(3, 40), (6, 30)], "sentence-transformers merges the candidates of a triplet"
@@ -47,6 +49,25 @@ def test_packed_is_one_pass_over_the_real_tokens_and_plain_merges_again_afterwar
     finally:
         counting.hook.remove()
     assert merge_feature_batches(batch) is not None
+
+
+def test_batches_of_nearly_as_many_tokens_share_a_shape() -> None:
+    def filled(tokens: int) -> Rows:
+        mask = torch.ones(1, tokens, dtype=torch.long)
+        rows = Rows.of([{"input_ids": torch.arange(tokens)[None], "attention_mask": mask}])
+        assert rows is not None
+        return rows.filled()
+
+    seen = set()
+    for tokens in range(1, 4097):
+        rows = filled(tokens)
+        whole = len(rows.input_ids)
+        assert tokens <= whole <= tokens * 33 / 32 and int(rows.lengths.sum()) == whole
+        assert rows.columns == [1] and len(rows.lengths) == (1 if whole == tokens else 2)
+        seen.add(whole)
+    assert len(seen) < 260
+    embeddings = torch.tensor([[1.0], [2.0]])  # of the filler, which is shorter, and of the row
+    assert filled(2049).back(embeddings)[0].tolist() == [[2.0]]
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -137,7 +137,8 @@ def page(folder: Path) -> str:
         rows = [_grown(plain, ours, bench) for path, bench in growth for plain, ours in _sides(bench, path)]
         commands = "\n".join(f"    {bench.command}" for _, bench in growth)
         table = text.markdown(GROWTH_HEAD, rows, words=0)
-        parts.append(f"## How a step grows with rows and length\n\n{table}\n\n{commands}")
+        told = f"The plain script in {growth[0][1].sides[0].precision}, ours in {growth[0][1].sides[-1].precision}."
+        parts.append(f"## How a step grows with rows and length\n\n{told}\n\n{table}\n\n{commands}")
     for path in sorted(folder.glob("long*.json")):
         bench = read(path, StepBench)
         table = text.markdown(LONG_HEAD, _rounds(bench), words=0)
