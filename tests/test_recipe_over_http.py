@@ -111,7 +111,9 @@ def test_launched_run_or_named_the_recipe_does_the_same_thing_and_then_needs_no_
     for other in records[1:]:
         assert other.tuned.weights_sha256 == records[0].tuned.weights_sha256
         assert other.evaluations == records[0].evaluations
-    told = "hf-simtune tune mnrl_minilm --train-rows 256 --batch-size 32 --evaluations 1 --precision fp32"
+    told = (
+        "hf-simtune tune mnrl_minilm --train-rows 256 --batch-size 32 --evaluations 1 --precision fp32 --forward packed"
+    )
     assert {record.command for record in records} == {told}
 
 
