@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from hf_simtune import plots, wording
 from hf_simtune.errors import RequestError
-from hf_simtune.report_text import minus, printable
+from hf_simtune.report_text import minus, templates
 
 if TYPE_CHECKING:
     from hf_simtune.diagnosing import Diagnosis
@@ -218,14 +218,6 @@ def _figure(value: float) -> str:
 
 @functools.cache
 def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hf_simtune", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates()
     environment.filters["minus"] = minus
     return environment

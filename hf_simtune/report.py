@@ -20,7 +20,7 @@ from hf_simtune.evaluation.compare import certainty, power_sentence
 from hf_simtune.evaluation.correlation import midranks, why_undefined
 from hf_simtune.plots import Axis
 from hf_simtune.record import Evaluation, RunRecord, Source
-from hf_simtune.report_text import breakable, decimals, minus, places, points, printable, shown, signed
+from hf_simtune.report_text import breakable, decimals, minus, places, points, shown, signed, templates
 from hf_simtune.scores_file import RowScores
 from hf_simtune.wording import duration
 
@@ -282,15 +282,7 @@ def _sources(record: RunRecord) -> Iterator[tuple[str, Source]]:
 
 @functools.cache
 def _page() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("hf_simtune", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=printable,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
+    environment = templates()
     for function in (points, signed, decimals, places, duration, breakable, shown):
         environment.filters[function.__name__] = environment.globals[function.__name__] = function
     environment.filters["count"] = lambda value: f"{value:,}"

@@ -6,11 +6,12 @@ import math
 import re
 from typing import Any
 
+import jinja2
 from markupsafe import Markup, escape
 
 from hf_simtune import wording
 
-__all__ = ["breakable", "decimals", "minus", "places", "points", "printable", "shown", "signed"]
+__all__ = ["breakable", "decimals", "minus", "places", "points", "printable", "shown", "signed", "templates"]
 
 # A minus before a number, not the hyphen of a name or of 2026-11-20.
 HYPHEN = re.compile(r"(?<![\w.-])-(?=[\d.])")
@@ -68,3 +69,16 @@ def shown(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def templates() -> jinja2.Environment:
+    """The package's pages: everything that is shown in them is escaped and printable, and a missing value an error."""
+    return jinja2.Environment(
+        loader=jinja2.PackageLoader("hf_simtune", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
