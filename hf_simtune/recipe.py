@@ -152,7 +152,8 @@ class Recipe:
     forward: str = _field(
         "auto",
         "how a batch passes the model, with the same loss and gradients: plain (padded to its longest text), packed "
-        "(without padding) or chunked (sorted by length, in chunks); auto takes the fastest that is exact here",
+        "(without padding) or chunked (sorted, in chunks); auto takes packed where it is exact, else chunked, else "
+        "plain; plain on a GPU",
         *_one_of(*FORWARDS),
     )
 

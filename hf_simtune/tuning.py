@@ -14,7 +14,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from datasets import Dataset
 from sentence_transformers import SentenceTransformer
 from torch import nn
 from transformers import set_seed
@@ -110,7 +109,7 @@ def tune(
     if first:
         forward, forward_reason = first.forward, first.forward_reason
     else:
-        forward, forward_reason = choose.choose(recipe.forward, model, loss, texts=_some_texts(inputs.rows))
+        forward, forward_reason = choose.choose(recipe.forward, model, loss, texts=choose.texts_of(inputs.rows[:8]))
     pinned = dataclasses.replace(asked, precision=mode, forward=forward)
     if base.revision and not offline:
         pinned = dataclasses.replace(pinned, model_revision=base.revision)
@@ -139,11 +138,6 @@ def tune(
     log.info("precision: %s (%s)", plan.precision, plan.precision_reason)
     log.info("forward pass: %s (%s)", plan.forward, plan.forward_reason)
     return _run(plan, folder, inputs, model, loss, base, clock)
-
-
-def _some_texts(rows: Dataset) -> list[str]:
-    """Texts of the first rows, of every column that holds texts."""
-    return [value for values in rows[:8].values() for value in values if isinstance(value, str)]
 
 
 def _one_process() -> None:

@@ -19,6 +19,7 @@ from hf_simtune.bench import gemm
 from hf_simtune.bench.process import Worker
 from hf_simtune.bench.worker import Job
 from hf_simtune.data.load import load
+from hf_simtune.data.shapes import CANONICAL
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import BUILTIN_MINILM, LOSS_SHAPES
 from hf_simtune.record import Machine, Source
@@ -143,15 +144,13 @@ def measure(
     if len(loaded.dataset) < batch_size:
         raise RequestError(f"{data} has {len(loaded.dataset)} rows: a step takes {batch_size}")
     loss_name = loss or losses.default_loss(loaded.source.shape)
-    columns = [name for name in loaded.dataset.column_names if name not in ("row", "group", "subset")]
-    rows = loaded.dataset.shuffle(seed=0).select_columns(columns)
+    rows = loaded.dataset.shuffle(seed=0).select_columns(list(CANONICAL[loaded.source.shape]))
     rows = rows.select(range(min(len(rows), 4 * batch_size * steps * (rounds + 2))))
     base, facts = models.load(model, max_length=max_length)
     if max_length is None:
         max_length = base.max_seq_length
     built = losses.build(loss_name, base, TEMPERATURE)
-    texts = [value for values in rows[:8].values() for value in values if isinstance(value, str)]
-    method, why = choose.choose(forward, base, built, texts=texts)
+    method, why = choose.choose(forward, base, built, texts=choose.texts_of(rows[:8]))
     log.info("our forward pass: %s (%s)", method, why)
     automatic, why = precision.decide("auto")
     log.info("automatic precision: %s (%s)", automatic, why)

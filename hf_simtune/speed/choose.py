@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from sentence_transformers.base.modules import Dense, Normalize, Transformer
@@ -18,7 +18,7 @@ from transformers.utils.generic import strtobool
 
 from hf_simtune.speed.forward import METHODS, Model, embed, encoder
 
-__all__ = ["choose", "obstacle"]
+__all__ = ["choose", "obstacle", "texts_of"]
 
 log = logging.getLogger("hf_simtune")
 
@@ -92,7 +92,7 @@ def _spread(arguments: TrainingArguments | None) -> bool:
 
 def _losses(loss: nn.Module) -> list[nn.Module]:
     """A loss and those that it wraps."""
-    inner = [module for name, module in loss.named_children() if name in ("loss", "document_loss", "query_loss")]
+    inner = [module for name, module in loss.named_children() if name == "loss"]
     return [loss, *(found for module in inner for found in _losses(module))]
 
 
@@ -111,7 +111,8 @@ def choose(
     """``plain``, ``packed`` or ``chunked``, and why.
 
     Args:
-        requested: one of these, or ``auto``: on a CPU the fastest that is exact here, on a GPU the plain one.
+        requested: one of these, or ``auto``: on a CPU packed where it is exact, else chunked, else plain; on a
+            GPU plain.
         model: in fp32, before it is wrapped.
         loss: the outermost one.
         arguments: of the trainer, where it may hold something that speaks against it.
@@ -150,6 +151,11 @@ def _unpackable(model: Model, arguments: TrainingArguments | None) -> str | None
     if asked or any(getattr(module, "gradient_checkpointing", False) for module in bare.modules()):
         return "gradient checkpointing runs the layers again on the way back"
     return None
+
+
+def texts_of(rows: Mapping[str, Sequence[object]]) -> list[str]:
+    """The texts of a few rows, of every column that holds texts: what ``choose`` looks at."""
+    return [value for values in rows.values() for value in values if isinstance(value, str)]
 
 
 def _differs(model: Model, texts: Sequence[str], method: str) -> str | None:

@@ -15,7 +15,7 @@ def keep_mask(shape: torch.Size | tuple[int, ...], p: float, device: torch.devic
     """Which entries stay, and what they are multiplied by.
 
     Four entries are decided by one 64-bit draw of torch's own generator, so that a resumed run repeats them; drawing
-    each from a Bernoulli distribution takes about four times as long on a CPU. ``p`` is rounded to a multiple of
+    each from a Bernoulli distribution takes longer on a CPU. ``p`` is rounded to a multiple of
     1/65536, and the factor belongs to the rounded value: the expectation stays exact.
 
     Returns:
