@@ -12,7 +12,8 @@ from typing import Any, get_args
 
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
-from hf_simtune.recipe import Recipe, fields
+from hf_simtune.recipe import LoRA, Recipe, fields
+from hf_simtune.rules import named_losses
 
 __all__ = ["add", "apply", "command", "for_data", "unknown", "without_paths"]
 
@@ -33,6 +34,8 @@ def add(parser: argparse.ArgumentParser, shown: Recipe | None = None) -> None:
             group.add_argument(
                 flag(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text
             )
+        elif LoRA in get_args(hint):
+            group.add_argument(flag(name), nargs="*", metavar="r=N", default=argparse.SUPPRESS, help=help_text)
         elif _is_several(hint):
             group.add_argument(flag(name), nargs="+", metavar="X", default=argparse.SUPPRESS, help=help_text)
         else:
@@ -78,7 +81,9 @@ def apply(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
         if not hasattr(arguments, name):
             continue
         value = getattr(arguments, name)
-        if isinstance(value, list):
+        if LoRA in get_args(hint):
+            changes[name] = LoRA.of(value) or " ".join(value)
+        elif isinstance(value, list):
             changes[name] = tuple(_converted(item, hint) for item in value)
         elif isinstance(value, str):
             changes[name] = _converted(value, hint)
@@ -111,6 +116,10 @@ def without_paths(recipe: Recipe) -> dict[str, Any]:
     for name in ("train_data", "select_on", "report_on"):
         if isinstance(value[name], str):
             value[name] = without_path(value[name])
+    value["probe"] = recipe.probe and tuple(map(without_path, recipe.probe))
+    value["more_data"] = recipe.more_data and tuple(
+        f"{loss}={without_path(data)}" if loss else without_path(data) for loss, data in named_losses(recipe.more_data)
+    )
     return value
 
 
@@ -156,7 +165,9 @@ def command(recipe: Recipe, origin: Recipe | None = None, target: str | None = N
         if hint is bool:
             words.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
         elif isinstance(value, tuple):
-            words += [flag(name), *map(str, value)]
+            words += [flag(name), *map(str, shown[name])]
+        elif isinstance(value, LoRA):
+            words += [flag(name), *str(value).split()]
         elif value is not None:
             words += [flag(name), str(shown[name])]
     if offline:

@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
-import types
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from hf_simtune.errors import RunError
-from hf_simtune.evaluation.compare import Comparison
+from hf_simtune.evaluation.compare import NO_VERDICT, Comparison
+from hf_simtune.plain import build, not_finite
 
 __all__ = [
     "Checkpoint",
     "Evaluation",
+    "FurtherData",
+    "Health",
     "Leakage",
     "Machine",
+    "Mined",
     "ModelFacts",
     "RunRecord",
     "Score",
     "Source",
+    "Subset",
     "Training",
-    "build",
+    "Truncated",
 ]
 
 
@@ -71,6 +74,10 @@ class ModelFacts:
     language: tuple[str, ...] = ()
     license: str | None = None
     trained_on: tuple[str, ...] = ()  # data sets that its card lists
+    kind: str = "dense"  # "dense", "splade", "csr" or "sparse" (another sparse encoder)
+    prompt: str = ""  # what stands before each sentence when it is encoded
+    stand_in_for: str | None = None  # Hub id of the model in whose place it was taken
+    untrained: str | None = None  # the part of it that starts from random numbers, in words: nothing can be claimed
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,6 +88,8 @@ class Score:
     spearman: float | None  # -1..1; None where it is undefined
     pearson: float | None
     undefined: str | None = None  # why, in words
+    active_dimensions: float | None = None  # sparse models: of the distinct sentences, on average, that are not zero
+    sparsity: float | None = None  # 0..1, the share that is zero
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,16 +102,40 @@ class Subset:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Truncated:
+    """The scores with embeddings cut to their first dimensions."""
+
+    dimensions: int
+    base: Score
+    tuned: Score
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Health:
+    """How the embeddings of a fixed probe of sentences lay at one step."""
+
+    step: int
+    epoch: float
+    anisotropy: float | None  # mean cosine of two different sentences, -1..1; None where undefined
+    uniformity: float | None  # -8..0, lower is more even
+    effective_rank: float | None
+    deviation: float | None  # of the cosines of all pairs
+    active_dimensions: float | None = None  # sparse models
+    findings: tuple[str, ...] = ()  # "collapsed", "dead", "dense", ...; empty when healthy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """Base and tuned on the same rows, scored by the same code in the same run."""
 
     source: Source
-    role: str  # "report": the primary comparison; "select": chose the checkpoint, so no verdict
+    role: str  # "report": the primary comparison; "select": chose the checkpoint, so no verdict; "probe": a further set
     similarity: str
     base: Score
     tuned: Score
     comparison: Comparison | None  # of rows that selected: an interval, for the record, and no verdict
     subsets: tuple[Subset, ...] = ()
+    truncated: tuple[Truncated, ...] = ()  # Matryoshka dimensions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -131,6 +164,26 @@ class Checkpoint:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FurtherData:
+    """One more training set with a loss of its own."""
+
+    source: Source
+    rows: int
+    loss: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mined:
+    """Hard negatives that were looked for."""
+
+    asked: int  # per pair
+    rows: int  # training rows that came of it
+    pairs_without: int  # pairs for which none was found; they are not trained on
+    margin: float  # a negative is at most (1 - margin) times as similar to the anchor as its positive
+    model: str  # that looked for them
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
     """What was trained, on what, how long."""
 
@@ -151,6 +204,12 @@ class Training:
     forward: str = "plain"  # how a batch passed the model: "plain", "packed" or "chunked"
     forward_reason: str = ""
     resumed: int = 0  # how often the run was taken up again
+    further: tuple[FurtherData, ...] = ()
+    mined: Mined | None = None
+    parameters: int = 0  # of the model that was trained, with adapters if it has some
+    trainable: int = 0  # of these, trained
+    lora: str | None = None  # "r=16 alpha=32 ...": the adapters, where it was not the whole model
+    stopped: str | None = None  # why training ended before its last step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,6 +244,9 @@ class RunRecord:
     machine: Machine
     seconds: dict[str, float]  # by phase: "load", "score base", "train", "score tuned", "compare"
     examples: tuple[dict[str, Any], ...] = ()  # rows' texts, only with --publish-examples
+    health: tuple[Health, ...] = ()  # step 0 is the untouched base
+    saved: str = "model"  # what model/ holds: "model", "adapter" (needs its base), "merged"; "" where the script saves
+    script: bool = False  # trained by a script of the user's own; ``recipe`` then holds the trainer's arguments
 
     @property
     def report(self) -> Evaluation:
@@ -193,8 +255,10 @@ class RunRecord:
 
     @property
     def verdict(self) -> str:
-        """``improved``, ``no evidence`` or ``regressed``."""
+        """``improved``, ``no evidence`` or ``regressed``; ``no verdict`` where the base was not a trained model."""
         comparison = self.report.comparison
+        if self.base.untrained:
+            return NO_VERDICT
         return comparison.verdict if comparison else "no evidence"
 
     def save(self, path: Path) -> None:
@@ -204,7 +268,7 @@ class RunRecord:
             RunError: a figure is NaN or infinite; such a record would claim what nobody measured.
         """
         value = dataclasses.asdict(self)
-        if bad := sorted(_not_finite(value)):
+        if bad := sorted(not_finite(value)):
             raise RunError(f"the record holds figures that are not numbers: {', '.join(bad)}")
         part = path.with_name(path.name + ".part")
         part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -226,38 +290,3 @@ class RunRecord:
             raise RunError(f"{path} is not a run record: {error}") from error
         assert isinstance(record, cls)
         return record
-
-
-def _not_finite(value: Any, place: str = "") -> list[str]:
-    if isinstance(value, float):
-        return [] if math.isfinite(value) else [place]
-    if isinstance(value, dict):
-        return [
-            bad for key, item in value.items() for bad in _not_finite(item, f"{place}.{key}" if place else str(key))
-        ]
-    if isinstance(value, list | tuple):
-        return [bad for index, item in enumerate(value) for bad in _not_finite(item, f"{place}[{index}]")]
-    return []
-
-
-def build(hint: Any, value: Any) -> Any:
-    """A value of the annotated type from what JSON holds.
-
-    Raises:
-        ValueError, TypeError, KeyError: it holds something else.
-    """
-    origin = get_origin(hint)
-    if origin in (Union, types.UnionType):
-        if value is None:
-            return None
-        return build(next(part for part in get_args(hint) if part is not type(None)), value)
-    if origin is tuple:
-        parts = get_args(hint)
-        kinds = [parts[0]] * len(value) if parts[-1] is Ellipsis else parts
-        return tuple(build(kind, item) for kind, item in zip(kinds, value, strict=True))
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        hints = get_type_hints(hint)
-        if unknown := sorted(set(value) - set(hints)):
-            raise ValueError(f"unknown fields of {hint.__name__}: {', '.join(unknown)}")
-        return hint(**{name: build(hints[name], item) for name, item in value.items()})
-    return value

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_simtune.errors import RequestError
+from hf_simtune.plain import build
 from hf_simtune.recipe import Recipe
 
 __all__ = ["Plan", "RunFolder"]
@@ -114,11 +115,10 @@ class RunFolder:
         """
         try:
             value: dict[str, Any] = json.loads(self.plan.read_text(encoding="utf-8"))
-            fields: dict[str, Any] = {
-                name: tuple(item) if isinstance(item, list) else item for name, item in value.pop("recipe").items()
-            }
-            return Plan(recipe=Recipe(**fields), **value)
-        except (ValueError, TypeError, KeyError) as error:
+            plan = build(Plan, value)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise RequestError(
                 f"{self.plan} cannot be read: {error}", hint="Start the run again without --resume"
             ) from error
+        assert isinstance(plan, Plan)
+        return plan

@@ -13,7 +13,7 @@ from hf_simtune.bench.answer import AnswerBench
 from hf_simtune.bench.data import DataBench
 from hf_simtune.bench.step import Side, StepBench
 from hf_simtune.errors import RunError
-from hf_simtune.record import build
+from hf_simtune.plain import build
 from hf_simtune.wording import duration
 
 __all__ = ["page", "read", "readme"]

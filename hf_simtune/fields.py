@@ -1,0 +1,89 @@
+"""What a field of a recipe carries beside its value: its help, what it may be, and how a wrong value is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import types
+from collections.abc import Callable
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+__all__ = ["field", "fraction", "is_a", "one_of", "positive", "problems", "rising", "type_name"]
+
+
+def field(default: Any, text: str, check: Callable[[Any], bool] | None = None, allowed: str = "") -> Any:
+    """A recipe field with its help text and the values it may take, both beside its name and nowhere else."""
+    return dataclasses.field(default=default, metadata={"help": text, "check": check, "allowed": allowed})
+
+
+def one_of(*values: str) -> tuple[Callable[[Any], bool], str]:
+    """A check and what it allows: one of some words."""
+    return (lambda value: value in values), "one of " + ", ".join(values)
+
+
+def positive(value: float) -> bool:
+    """Finite and above 0."""
+    return math.isfinite(value) and value > 0
+
+
+def fraction(value: float) -> bool:
+    """From 0 up to, not including, 1."""
+    return 0 <= value < 1
+
+
+def rising(ends: tuple[float, float]) -> bool:
+    """Two finite numbers, the lower first."""
+    return all(map(math.isfinite, ends)) and ends[0] < ends[1]
+
+
+def is_a(value: object, hint: Any) -> bool:
+    """Whether a value is of an annotated type; an int is a float, a bool is no number."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return any(is_a(value, part) for part in get_args(hint))
+    if get_origin(hint) is tuple:
+        parts = get_args(hint)
+        if not isinstance(value, tuple):
+            return False
+        if parts[-1] is Ellipsis:
+            return all(is_a(item, parts[0]) for item in value)
+        return len(value) == len(parts) and all(is_a(item, part) for item, part in zip(value, parts, strict=True))
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def type_name(hint: Any) -> str:
+    """What a type is called in a message."""
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(type_name(part) for part in get_args(hint) if part is not type(None))
+    if get_origin(hint) is tuple:
+        return "several of " + type_name(get_args(hint)[0])
+    name = str(hint.__name__)
+    return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(name, name)
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+
+
+def _closest(value: Any, allowed: str) -> str:
+    near = difflib.get_close_matches(str(value), allowed.removeprefix("one of ").split(", "), n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def problems(value: Any) -> list[str]:
+    """What is wrong with each field of a dataclass whose fields were made here, by type and then by value."""
+    found = []
+    hints = get_type_hints(type(value))
+    for spec in dataclasses.fields(value):
+        held = getattr(value, spec.name)
+        flag = "--" + spec.name.replace("_", "-")
+        if not is_a(held, hints[spec.name]):
+            found.append(f"{flag} is {held!r}: it must be {type_name(hints[spec.name])}")
+        elif held is not None and spec.metadata["check"] and not spec.metadata["check"](held):
+            allowed = spec.metadata["allowed"]
+            found.append(f"{flag} is {_shown(held)}: it must be {allowed}{_closest(held, allowed)}")
+    return found
