@@ -14,11 +14,23 @@ from hf_simtune.evaluation.bootstrap import ZERO, resampled_differences
 from hf_simtune.evaluation.correlation import midranks, spearman, why_undefined
 from hf_simtune.wording import count, interval, p_phrase, points, signed
 
-__all__ = ["NO_VERDICT", "Comparison", "certainty", "compare", "power_sentence", "verdict_of", "verdict_sentence"]
+__all__ = [
+    "MARGIN",
+    "NO_VERDICT",
+    "Comparison",
+    "certainty",
+    "compare",
+    "not_worse",
+    "power_sentence",
+    "probe_answer",
+    "verdict_of",
+    "verdict_sentence",
+]
 
 FEWEST_GROUPS = 10  # below it the resamples are too alike for their spread to mean anything
 MOST_UNDEFINED = 0.01  # share of the resamples in which a correlation may be missing
 POWER = 0.8
+MARGIN = 0.005  # of Spearman, half a point: what a model may lose on a probe and be called not worse
 
 
 NO_VERDICT = "no verdict"
@@ -121,6 +133,24 @@ def compare(
 def verdict_of(low: float, high: float) -> str:
     """What the interval of a difference says: the whole of it above zero, below zero, or neither."""
     return "improved" if low > 0 else "regressed" if high < 0 else "no evidence"
+
+
+def not_worse(comparison: Comparison, margin: float = MARGIN) -> bool:
+    """Whether the tuned model loses less than ``margin`` (0.005: half a point) on these rows.
+
+    It does if and only if the interval's lower end is above ``-margin``: a test of non-inferiority. Without an interval
+    nothing is shown, and so the answer is no.
+
+    Source: Piaggio et al., Reporting of noninferiority and equivalence randomized trials, JAMA 308 (2012).
+    """
+    return comparison.low is not None and comparison.low > -margin
+
+
+def probe_answer(comparison: Comparison, margin: float = MARGIN) -> str:
+    """``not worse``; else ``worse`` where the interval lies wholly below zero; else ``cannot tell``."""
+    if not_worse(comparison, margin):
+        return "not worse"
+    return "worse" if comparison.high is not None and comparison.high < 0 else "cannot tell"
 
 
 def _with_verdict(result: Comparison, differences: NDArray[np.float64]) -> Comparison:

@@ -13,7 +13,17 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ENUMERATED", "PERCENTS", "SAMPLE", "Geometry", "UndefinedGeometry", "alignment", "measure"]
+__all__ = [
+    "ENUMERATED",
+    "PERCENTS",
+    "SAMPLE",
+    "Geometry",
+    "UndefinedGeometry",
+    "alignment",
+    "lengths_of",
+    "measure",
+    "vectors_of",
+]
 
 ENUMERATED = 20_000  # vectors up to which all pairs are looked at: 199,990,000 pairs
 SAMPLE = 20_000_000  # pairs that are looked at where there are more vectors
@@ -90,11 +100,11 @@ def measure(vectors: ArrayLike, *, seed: int = 0, enumerate_up_to: int = ENUMERA
     Raises:
         UndefinedGeometry: fewer than two vectors, a wrong shape, a value that is not finite, or a vector of zeros.
     """
-    rows = _checked(vectors)
+    rows = vectors_of(vectors)
     n, dimensions = rows.shape
     if n < 2:
         raise UndefinedGeometry(f"{n} vector makes no pair: two or more are needed")
-    norms = _norms(rows)
+    norms = lengths_of(rows)
     total, gram = _sums(rows, norms)
     everything = n * (n - 1)  # ordered pairs
     # The n similarities of each vector with itself are 1, and taken off.
@@ -131,10 +141,10 @@ def alignment(left: ArrayLike, right: ArrayLike) -> float:
     Raises:
         UndefinedGeometry: no pair, shapes that differ, a value that is not finite, or a vector of zeros.
     """
-    a, b = _checked(left), _checked(right)
+    a, b = vectors_of(left), vectors_of(right)
     if a.shape != b.shape or not len(a):
         raise UndefinedGeometry(f"{a.shape} and {b.shape} are no shapes of the two sides of one pair or more")
-    norms_a, norms_b = _norms(a), _norms(b)
+    norms_a, norms_b = lengths_of(a), lengths_of(b)
     total = 0.0
     for start in range(0, len(a), BLOCK):
         part = slice(start, start + BLOCK)
@@ -143,7 +153,12 @@ def alignment(left: ArrayLike, right: ArrayLike) -> float:
     return total / len(a)
 
 
-def _checked(vectors: ArrayLike) -> Floats:
+def vectors_of(vectors: ArrayLike) -> Floats:
+    """Vectors as float32, shape (n, dimensions).
+
+    Raises:
+        UndefinedGeometry: another shape.
+    """
     with np.errstate(over="ignore"):  # what does not fit into float32 becomes infinite, and is told as such
         rows: Floats = np.asarray(vectors, dtype=np.float32)
     if rows.ndim != 2 or not rows.shape[1]:
@@ -151,7 +166,7 @@ def _checked(vectors: ArrayLike) -> Floats:
     return rows
 
 
-def _norms(rows: Floats) -> Doubles:
+def lengths_of(rows: Floats) -> Doubles:
     """The length of each vector, shape (n,). In float64 no square of a float32 overflows or vanishes."""
     norms = np.empty(len(rows))
     for start in range(0, len(rows), BLOCK):

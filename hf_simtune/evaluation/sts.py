@@ -2,74 +2,106 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from datasets import Dataset
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.evaluation import BaseEvaluator
+from torch import Tensor
 
 from hf_simtune.evaluation.correlation import UndefinedCorrelation, pearson, spearman
+from hf_simtune.evaluation.undisturbed import full_precision, undisturbed
 from hf_simtune.record import Score
 from hf_simtune.weights import weights_sha256
 
-__all__ = ["SimilarityEvaluator", "score", "similarities"]
+__all__ = ["Encoded", "Model", "SimilarityEvaluator", "encode", "full_precision", "score", "similarities"]
 
 log = logging.getLogger("hf_simtune")
+Model = SentenceTransformer | SparseEncoder
+BLOCK = 1024  # rows at a time: a sparse encoder's vectors are as wide as its vocabulary
 
 
-def similarities(
-    model: SentenceTransformer, rows: Dataset, *, batch_size: int = 64, progress: bool = False
-) -> NDArray[np.float64]:
-    """Similarity of each row's two sentences, shape (rows,), under the model's own similarity function.
+@dataclasses.dataclass(frozen=True, eq=False)
+class Encoded:
+    """The two sentences of each row under one model; each distinct sentence was encoded once, in fp32."""
 
-    Each distinct sentence is encoded once, in fp32.
+    model: Model
+    vectors: Tensor  # (distinct sentences, dimensions); a sparse tensor where the model is a sparse encoder
+    first: NDArray[np.int64]  # (rows,): which vector the row's first sentence has
+    second: NDArray[np.int64]
+
+    def similarities(self, dimensions: int | None = None) -> NDArray[np.float64]:
+        """Of each row's two sentences, shape (rows,), under the model's own similarity function.
+
+        With ``dimensions`` the vectors are cut to their first so many.
+        """
+        found = []
+        for start in range(0, len(self.first), BLOCK):
+            rows = slice(start, start + BLOCK)
+            left, right = (self._dense(index[rows])[:, :dimensions] for index in (self.first, self.second))
+            found.append(self.model.similarity_pairwise(left, right).double().cpu().numpy())
+        return np.concatenate(found)
+
+    def _dense(self, index: NDArray[np.int64]) -> Tensor:
+        chosen = self.vectors.index_select(0, torch.as_tensor(index, device=self.vectors.device))
+        return chosen.to_dense() if chosen.is_sparse else chosen
+
+    @property
+    def activity(self) -> tuple[float, float] | None:
+        """Dimensions that are not zero, on average over the distinct sentences, and the share that is zero."""
+        if not self.vectors.is_sparse:
+            return None
+        count, width = self.vectors.shape
+        active = int((self.vectors.coalesce().values() != 0).sum()) / count
+        return active, 1 - active / width
+
+    def dense_vectors(self) -> NDArray[np.float32] | None:
+        """The distinct sentences' vectors, shape (distinct sentences, dimensions); None for a sparse encoder."""
+        return None if self.vectors.is_sparse else self.vectors.cpu().numpy()
+
+
+def encode(model: Model, rows: Dataset, *, batch_size: int = 64, progress: bool = False) -> Encoded:
+    """Encode the sentences of scored rows (columns sentence1, sentence2), each distinct one once, in fp32.
+
+    Nothing about the model changes: neither its training flag nor any random state.
     """
     first, second = list(rows["sentence1"]), list(rows["sentence2"])
     distinct = {sentence: index for index, sentence in enumerate(dict.fromkeys(first + second))}
-    with _full_precision(model):
+    with undisturbed(model):
         vectors = model.encode(
             list(distinct), batch_size=batch_size, convert_to_tensor=True, show_progress_bar=progress
-        ).float()
-    left = vectors[[distinct[sentence] for sentence in first]]
-    right = vectors[[distinct[sentence] for sentence in second]]
-    values: NDArray[np.float64] = model.similarity_pairwise(left, right).double().cpu().numpy()
-    return values
+        )
+    sides = [np.asarray([distinct[sentence] for sentence in side], dtype=np.int64) for side in (first, second)]
+    return Encoded(model, vectors.float(), *sides)
 
 
-@contextmanager
-def _full_precision(model: SentenceTransformer) -> Iterator[None]:
-    """Undo accelerate's autocast for a while.
+def similarities(model: Model, rows: Dataset, *, batch_size: int = 64, progress: bool = False) -> NDArray[np.float64]:
+    """Similarity of each row's two sentences, shape (rows,), under the model's own similarity function."""
+    return encode(model, rows, batch_size=batch_size, progress=progress).similarities()
 
-    In a bf16 run it wraps ``model.forward`` of the very model that is scored, and a score during training would
-    differ from the same weights' score after it.
+
+def score(
+    gold: NDArray[np.float64], predicted: NDArray[np.float64], activity: tuple[float, float] | None = None
+) -> Score:
+    """Spearman and Pearson of similarities with gold scores; where undefined, None and the reason.
+
+    ``activity`` is that of a sparse encoder: its active dimensions and its sparsity.
     """
-    wrapped = model.__dict__.get("forward")
-    original = model.__dict__.get("_original_forward")
-    if wrapped is None or original is None:
-        yield
-        return
-    model.__dict__["forward"] = original
+    active, sparsity = activity or (None, None)
+    score = Score(n=len(gold), spearman=None, pearson=None, active_dimensions=active, sparsity=sparsity)
     try:
-        yield
-    finally:
-        model.__dict__["forward"] = wrapped
-
-
-def score(gold: NDArray[np.float64], predicted: NDArray[np.float64]) -> Score:
-    """Spearman and Pearson of similarities with gold scores; where undefined, None and the reason."""
-    try:
-        return Score(n=len(gold), spearman=spearman(gold, predicted), pearson=pearson(gold, predicted))
+        return dataclasses.replace(score, spearman=spearman(gold, predicted), pearson=pearson(gold, predicted))
     except UndefinedCorrelation as error:
-        return Score(n=len(gold), spearman=None, pearson=None, undefined=str(error))
+        return dataclasses.replace(score, undefined=str(error))
 
 
 class SimilarityEvaluator(BaseEvaluator):
@@ -98,7 +130,7 @@ class SimilarityEvaluator(BaseEvaluator):
         return f"eval_{self.primary_metric}"
 
     def __call__(  # type: ignore[override]
-        self, model: SentenceTransformer, output_path: str | None = None, epoch: float = -1, steps: int = -1
+        self, model: Model, output_path: str | None = None, epoch: float = -1, steps: int = -1
     ) -> dict[str, float]:
         """Score the model; NaN where the correlation is undefined, which never counts as a best."""
         start = time.perf_counter()
