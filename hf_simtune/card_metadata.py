@@ -7,18 +7,12 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
+from hf_simtune.card_losses import losses_of
 from hf_simtune.card_text import clean
 from hf_simtune.record import Evaluation, RunRecord, Score, Source
 
-__all__ = ["HUB_ID", "LOSS_CLASSES", "WELL_KNOWN", "check_metadata", "data_name", "hub_data_id", "metadata"]
+__all__ = ["HUB_ID", "WELL_KNOWN", "check_metadata", "data_name", "hub_data_id", "kept_base", "metadata"]
 
-# What the Hub's own cards call our losses: the classes of sentence-transformers.
-LOSS_CLASSES = {
-    "mnrl": "MultipleNegativesRankingLoss",
-    "cosent": "CoSENTLoss",
-    "angle": "AnglELoss",
-    "cosine": "CosineSimilarityLoss",
-}
 KEYS = {
     *("base_model", "base_model_relation", "datasets", "language", "library_name", "license", "license_link"),
     *("license_name", "metrics", "model-index", "pipeline_tag", "tags", "widget"),
@@ -70,34 +64,58 @@ def hub_data_id(source: Source) -> str | None:
     return data_name(source) if source.kind == "hub" or source.name in WELL_KNOWN else None
 
 
+def kept_base(record: RunRecord) -> bool:
+    """Whether model/ holds the base as it was; of a script's model that is not known."""
+    return record.training.best_step == 0 and not record.script
+
+
 def metadata(record: RunRecord) -> dict[str, Any]:
-    """The card's metadata: what the Hub lists, filters and draws. Scores are the tuned model's, on the report rows."""
-    kept_base = record.training.best_step == 0
+    """The card's metadata: what the Hub lists, filters and draws. Scores are the tuned model's, on the report rows.
+
+    A stand-in's scores are shown in the card alone: in a table of the Hub nobody would see what they are.
+    """
+    base, kept = record.base, kept_base(record)
+    sparse = record.tuned.kind != "dense"
     value: dict[str, Any] = {}
-    if languages := [code for code in record.base.language if _is_language(code)]:
+    if languages := [code for code in base.language if _is_language(code)]:
         value["language"] = languages
-    value |= _license(record.tuned.license or record.base.license)
+    value |= _license(record.tuned.license or base.license)
     value["library_name"] = "sentence-transformers"
-    value["pipeline_tag"] = "sentence-similarity"
-    value["tags"] = ["sentence-transformers", "sentence-similarity", "feature-extraction", "hf-simtune"]
-    if kept_base:
-        value["tags"].append("base-unchanged")
-    else:
-        loss = LOSS_CLASSES.get(record.training.loss, record.training.loss)
-        value["tags"] += [f"dataset_size:{record.training.rows}", f"loss:{clean(loss)}"]
-    if record.offline:
-        value["tags"].append("offline")
-    trained_on = hub_data_id(record.training.source)
-    if trained_on and not kept_base:
-        value["datasets"] = [trained_on]
-    if record.base.hub_id and HUB_ID.fullmatch(record.base.hub_id):
-        value["base_model"] = record.base.hub_id
-        if not kept_base:  # the Hub has no word for a model that stayed as it was
-            value["base_model_relation"] = "finetune"
+    value["pipeline_tag"] = "feature-extraction" if sparse else "sentence-similarity"  # as in the library's own cards
+    value["tags"] = [*_tags(record, sparse)]
+    sources = (record.training.source, *(further.source for further in record.training.further))
+    trained_on = list(dict.fromkeys(name for source in sources if (name := hub_data_id(source))))
+    if trained_on and not kept:
+        value["datasets"] = trained_on
+    if base.hub_id and HUB_ID.fullmatch(base.hub_id) and base.hub_id != base.stand_in_for:
+        value["base_model"] = base.hub_id
+        if not kept:  # the Hub has no word for a model that stayed as it was
+            value["base_model_relation"] = "adapter" if record.saved == "adapter" else "finetune"
     value["metrics"] = [_metric(record.report)]
-    if result := _result(record.report):
+    if not base.stand_in_for and (result := _result(record.report)):
         value["model-index"] = [{"name": clean(record.name), "results": [result]}]
     return value
+
+
+def _tags(record: RunRecord, sparse: bool) -> Iterator[str]:
+    training = record.training
+    yield "sentence-transformers"
+    yield from ("sparse-encoder", "sparse") if sparse else ("sentence-similarity", "feature-extraction")
+    if record.tuned.kind in ("splade", "csr"):
+        yield record.tuned.kind
+    yield "hf-simtune"
+    if kept_base(record):
+        yield "base-unchanged"
+    else:
+        if rows := training.rows + sum(further.rows for further in training.further):
+            yield f"dataset_size:{rows}"
+        yield from (f"loss:{clean(name)}" for name in losses_of(record))
+        if training.lora is not None:
+            yield "lora"
+    if record.base.stand_in_for:
+        yield "stand-in"
+    if record.offline:
+        yield "offline"
 
 
 def _license(name: str | None) -> dict[str, str]:

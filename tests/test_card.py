@@ -57,7 +57,10 @@ def section(page: str, heading: str) -> str:
     return page.split(f"\n## {heading}", 1)[1].split("\n## ", 1)[0]
 
 
-@pytest.mark.parametrize("name", ["improved", "no_evidence"])
+CARDS = ("improved", "no_evidence", "lora", "splade", "csr", "matryoshka", "script")
+
+
+@pytest.mark.parametrize("name", CARDS)
 def test_the_whole_card_is_the_golden_one(name: str) -> None:
     path = GOLDEN / f"card_{name}.md"
     page = render(getattr(sample_record, name)())

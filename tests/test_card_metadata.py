@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import sample_record
 from huggingface_hub import ModelCard, ModelCardData
+from sentence_transformers.sparse_encoder.model_card import SparseEncoderModelCardData
 
 from hf_simtune import catalogue
 from hf_simtune.card import render
@@ -18,7 +19,7 @@ from hf_simtune.data import spec
 from hf_simtune.record import ModelFacts
 
 
-@pytest.mark.parametrize("name", ["improved", "no_evidence"])
+@pytest.mark.parametrize("name", ["improved", "no_evidence", "lora", "splade", "csr", "matryoshka", "script"])
 def test_metadata_passes_the_check_and_survives_the_hubs_own_classes(name: str) -> None:
     record = getattr(sample_record, name)()
     value = metadata(record)
@@ -55,6 +56,58 @@ def test_names_that_are_not_on_the_hub_stay_out_of_the_metadata() -> None:
     assert not {"datasets", "base_model", "base_model_relation", "model-index", "language"} & set(value)
     assert value["license"] == "unknown"
     assert check_metadata(value) == []
+
+
+def test_a_stand_in_claims_nothing_of_the_model_in_whose_place_it_stood() -> None:
+    record = sample_record.splade()
+    value = metadata(record)
+    assert "stand-in" in value["tags"]
+    assert "model-index" not in value
+    assert value["base_model"] == "sentence-transformers/all-MiniLM-L6-v2"
+    assert str(record.base.stand_in_for) not in str(value)
+    # Even if its facts were to name that model as its own.
+    named = dataclasses.replace(record.base, hub_id=record.base.stand_in_for)
+    assert str(record.base.stand_in_for) not in str(metadata(dataclasses.replace(record, base=named)))
+    # The score of a base that is only untrained is a fact about the tuned model.
+    untrained = metadata(dataclasses.replace(record, base=dataclasses.replace(record.base, stand_in_for=None)))
+    assert "model-index" in untrained
+    assert "stand-in" not in untrained["tags"]
+
+
+@pytest.mark.parametrize(("name", "kind"), [("splade", "splade"), ("csr", "csr")])
+def test_a_sparse_encoder_is_listed_as_the_library_lists_its_own(name: str, kind: str) -> None:
+    own = SparseEncoderModelCardData()  # the library's own card
+    value = metadata(getattr(sample_record, name)())
+    assert value["tags"][: len(own.tags) + 1] == [*own.tags, kind]
+    assert "sentence-similarity" not in value["tags"]
+    assert value["pipeline_tag"] == "feature-extraction"
+
+
+@pytest.mark.parametrize(("saved", "relation"), [("adapter", "adapter"), ("merged", "finetune"), ("model", "finetune")])
+def test_only_a_model_that_needs_its_base_is_called_an_adapter_of_it(saved: str, relation: str) -> None:
+    value = metadata(dataclasses.replace(sample_record.lora(), saved=saved))
+    assert value["base_model_relation"] == relation
+    assert "lora" in value["tags"]
+
+
+def test_every_data_set_and_every_loss_of_a_run_is_listed_once() -> None:
+    record = sample_record.lora()
+    value = metadata(record)
+    assert value["datasets"] == ["embedding-data/sentence-compression", "sentence-transformers/all-nli"]
+    assert f"dataset_size:{271_014 + 557_850}" in value["tags"]
+    losses = [tag for tag in value["tags"] if tag.startswith("loss:")]
+    assert losses == ["loss:MultipleNegativesRankingLoss", "loss:CachedMultipleNegativesRankingLoss"]
+    again = dataclasses.replace(record.training.further[0], source=record.training.source, loss="mnrl")
+    twice = metadata(dataclasses.replace(record, training=dataclasses.replace(record.training, further=(again,))))
+    assert twice["datasets"] == ["embedding-data/sentence-compression"]
+    assert [tag for tag in twice["tags"] if tag.startswith("loss:")] == losses[:1]
+
+
+def test_what_a_script_did_not_tell_is_not_listed() -> None:
+    value = metadata(sample_record.script())
+    assert "datasets" not in value
+    assert not any(tag.startswith(("loss:", "dataset_size:")) for tag in value["tags"])
+    assert "base-unchanged" not in value["tags"]
 
 
 def test_a_part_of_a_data_set_is_never_published_as_its_whole_split() -> None:

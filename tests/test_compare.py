@@ -7,12 +7,21 @@ import time
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from resampled import dependent_rows, textbook
 from scipy import stats
 
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.bootstrap import draw
-from hf_simtune.evaluation.compare import Comparison, compare, power_sentence, verdict_sentence
+from hf_simtune.evaluation.compare import (
+    Comparison,
+    compare,
+    not_worse,
+    power_sentence,
+    probe_answer,
+    verdict_sentence,
+)
 
 
 def test_the_figures_are_those_of_a_plain_loop_over_the_same_draws():
@@ -270,3 +279,27 @@ def test_a_comparison_is_a_value_that_json_can_hold():
     result = compare(*dependent_rows(0), resamples=100)
     plain = {int, float, str, type(None)}
     assert {type(value) for value in dataclasses.asdict(result).values()} <= plain
+
+
+@given(
+    st.none() | st.tuples(st.floats(-1, 1), st.floats(-1, 1)).map(sorted),
+    st.sampled_from([0.005, 0.0, 0.02]),
+)
+def test_a_probe_is_not_worse_if_and_only_if_the_lower_end_is_above_the_margin(ends, margin):
+    low, high = ends or (None, None)
+    found = figures(low=low, high=high)
+    assert not_worse(found, margin) == (ends is not None and low > -margin)
+    expected = "cannot tell"
+    if ends is not None:
+        expected = "not worse" if low > -margin else "worse" if high < 0 else "cannot tell"
+    assert probe_answer(found, margin) == expected
+
+
+def test_half_a_point_is_what_a_probe_may_lose():
+    assert probe_answer(figures(low=-0.004, high=-0.001)) == "not worse"  # less, and surely less
+    assert probe_answer(figures(low=-0.005, high=0.01)) == "cannot tell"
+    assert probe_answer(figures(low=-0.02, high=-0.0001)) == "worse"
+    assert not not_worse(figures(low=-0.005, high=0.01))
+    gold, base, _, groups = dependent_rows(0)
+    assert probe_answer(compare(gold, base, base, groups)) == "not worse"
+    assert probe_answer(compare(gold, base, np.ones(len(gold)), groups)) == "cannot tell"

@@ -1,0 +1,75 @@
+"""What sentence-transformers calls the losses of a run, the outermost first, and the papers that they come from."""
+
+from __future__ import annotations
+
+from hf_simtune.card_text import Markdown, code, escape
+from hf_simtune.record import RunRecord
+
+__all__ = ["LOSS_CLASSES", "loss_classes", "loss_words", "losses_of", "papers"]
+
+# What the Hub's own cards call our losses: the classes of sentence-transformers.
+LOSS_CLASSES = {
+    "mnrl": "MultipleNegativesRankingLoss",
+    "cached_mnrl": "CachedMultipleNegativesRankingLoss",
+    "cosent": "CoSENTLoss",
+    "angle": "AnglELoss",
+    "cosine": "CosineSimilarityLoss",
+    "simcse": "MultipleNegativesRankingLoss",
+}
+AROUND = {"csr": "CSRLoss", "splade": "SpladeLoss", "sparse": "SpladeLoss"}  # by the kind of model
+UNKNOWN = "unknown"  # the loss of a script in which the libraries noted none
+PAPERS = {  # keys of templates/card_citation.md.jinja, by class
+    "MultipleNegativesRankingLoss": ("mnrl",),
+    "SparseMultipleNegativesRankingLoss": ("mnrl",),
+    "CachedMultipleNegativesRankingLoss": ("mnrl", "cached"),
+    "CoSENTLoss": ("cosent",),
+    "SparseCoSENTLoss": ("cosent",),
+    "AnglELoss": ("angle",),
+    "SparseAnglELoss": ("angle",),
+    "SpladeLoss": ("splade",),
+    "CSRLoss": ("csr",),
+    "MatryoshkaLoss": ("matryoshka",),
+}
+
+
+def loss_classes(loss: str, kind: str = "dense", *, matryoshka: bool = False) -> tuple[str, ...]:
+    """The classes that a loss of ours stands for on a kind of model: a wrapper first, if there is one."""
+    if loss not in LOSS_CLASSES:
+        return (loss,)
+    if kind in AROUND:
+        return AROUND[kind], f"Sparse{LOSS_CLASSES[loss]}"
+    return ("MatryoshkaLoss", LOSS_CLASSES[loss]) if matryoshka else (LOSS_CLASSES[loss],)
+
+
+def losses_of(record: RunRecord) -> tuple[str, ...]:
+    """Every class of loss in a run once, the first data set's before the others'; none where it is not known."""
+    names = [record.training.loss, *(further.loss for further in record.training.further)]
+    found = (name for loss in names for name in _classes(record, loss))
+    return tuple(dict.fromkeys(name for name in found if name != UNKNOWN))
+
+
+def loss_words(record: RunRecord, loss: str) -> Markdown:
+    """One of the run's losses by its classes: ``MatryoshkaLoss`` around ``CoSENTLoss``."""
+    if loss == UNKNOWN:
+        return Markdown("a loss that is not known")
+    names = _classes(record, loss)
+    words = Markdown(" around ".join(code(name) for name in names))
+    if record.script:
+        return escape(loss) if " " in loss else words  # several, each on its own data
+    if loss == "simcse":
+        return Markdown("{it} on each sentence with itself, under another dropout").fill(it=words)
+    return words
+
+
+def papers(record: RunRecord) -> set[str]:
+    """What the card cites beside sentence-transformers' own paper."""
+    found = {key for name in losses_of(record) for key in PAPERS.get(name, ())}
+    if "simcse" in (record.training.loss, *(further.loss for further in record.training.further)):
+        found.add("simcse")
+    return found | ({"lora"} if record.training.lora is not None else set())
+
+
+def _classes(record: RunRecord, loss: str) -> tuple[str, ...]:
+    if record.script:
+        return tuple(loss.split(" and "))
+    return loss_classes(loss, record.tuned.kind, matryoshka=bool(record.recipe.get("matryoshka")))
