@@ -11,21 +11,28 @@ from typing import TYPE_CHECKING, Any
 from hf_simtune.version import __version__
 
 if TYPE_CHECKING:
+    from hf_simtune.callback import SimtuneCallback
     from hf_simtune.cli import main
     from hf_simtune.diagnosing import diagnose
     from hf_simtune.errors import SimtuneError
     from hf_simtune.evaluation.metric import metric_path
     from hf_simtune.evaluation.sts import SimilarityEvaluator
-    from hf_simtune.recipe import Recipe
+    from hf_simtune.guard import CollapseGuard
+    from hf_simtune.recipe import LoRA, Recipe
     from hf_simtune.record import RunRecord
     from hf_simtune.scoring import compare, score
+    from hf_simtune.several import tune_several
+    from hf_simtune.sweeping import sweep
     from hf_simtune.tuning import Run, tune
 
 __all__ = [
+    "CollapseGuard",
+    "LoRA",
     "Recipe",
     "Run",
     "RunRecord",
     "SimilarityEvaluator",
+    "SimtuneCallback",
     "SimtuneError",
     "__version__",
     "compare",
@@ -33,21 +40,28 @@ __all__ = [
     "main",
     "metric_path",
     "score",
+    "sweep",
     "tune",
+    "tune_several",
 ]
 
 _PLACES = {
+    "CollapseGuard": "guard",
+    "LoRA": "recipe",
     "Recipe": "recipe",
     "Run": "tuning",
     "RunRecord": "record",
     "SimilarityEvaluator": "evaluation.sts",
+    "SimtuneCallback": "callback",
     "SimtuneError": "errors",
     "compare": "scoring",
     "diagnose": "diagnosing",
     "main": "cli",
     "metric_path": "evaluation.metric",
     "score": "scoring",
+    "sweep": "sweeping",
     "tune": "tuning",
+    "tune_several": "several",
 }
 
 

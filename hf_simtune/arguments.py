@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hf_simtune import flags, recipe
 from hf_simtune.data import spec
@@ -20,14 +20,61 @@ examples:
   hf-simtune tune mnrl_minilm                 tune MiniLM on sentence-compression, measure on STSb
   hf-simtune tune mnrl_minilm --offline       the same on what the package carries, no network
   hf-simtune tune my_pairs.csv                tune on your own rows
+  hf-simtune tune my_pairs.csv --model ORG/A --model ORG/B    a run for each model, one table
   hf-simtune tune mnrl_minilm --dry-run       show and check the recipe, run nothing
+  hf-simtune sweep mnrl_minilm --temperature 0.05 0.1 --epochs 1 2    every combination, one table
   hf-simtune score runs/NAME/model --data sentence-transformers/stsb:test
-  hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test
+  hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test --out compare.html
   hf-simtune diagnose MODEL_A MODEL_B --data sentences.txt --out diagnose.html
   hf-simtune diagnose MODEL --data sentences.txt   how a model spreads sentences: anisotropy, uniformity
   hf-simtune bench                            a training step against a plain script's, on this machine
   hf-simtune generate sports --rows 20000     sentences to try things on
 """
+
+
+SWEEP = """\
+Every recipe field takes several values. Fields that are given more than one are the axes of a grid, and every cell of
+it is a run with a folder of its own; the others hold for all cells. A field of several words, like --columns, is one
+value. Cells are compared on the selection rows alone; the report rows of the winner are the result.
+"""
+SWEEP_EXAMPLES = """\
+examples:
+  hf-simtune sweep mnrl_minilm --temperature 0.05 0.1 0.2 --epochs 1 2 3            9 runs
+  hf-simtune sweep mnrl_minilm --temperature 0.05 0.1 0.2 --dry-run                show the cells, run nothing
+  hf-simtune sweep my_scores.csv --loss cosent angle cosine --learning-rate 1e-5 2e-5 5e-5 --trials 5
+                                               5 of the 9 cells, as a search picks them (Optuna's TPE: the values are
+                                               its choices; --seed makes it the same again)
+  hf-simtune sweep --resume runs/mnrl_minilm-sweep-TIME    go on: finished cells are read, failed ones tried again
+  hf-simtune sweep --resume runs/NAME-sweep-TIME --trials 8    let a search look at more cells
+
+The table says for each cell: the score on the selection rows, its change from the untouched base, and how the tuned
+model spreads sentences (standard deviation of their similarities, anisotropy, uniformity).
+"""
+
+
+class OncePerModel(argparse.Action):
+    """Keeps a value as argparse does, and beside it every model that was named: each gets a run."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        setattr(namespace, self.dest, values)
+        if self.dest == "model":
+            namespace.models = [*getattr(namespace, "models", []), values]
+
+
+class Choices(argparse.Action):
+    """Keeps every value that a field is given, behind one flag or several; a field of several words keeps the last."""
+
+    def __init__(self, option_strings: list[str], dest: str, nargs: str | None = None, **options: Any) -> None:
+        super().__init__(option_strings, dest, nargs=nargs or "+", **options)
+        self.one_word = nargs is None
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        before = getattr(namespace, self.dest, []) if self.one_word else []
+        setattr(namespace, self.dest, [*before, *values])
 
 
 class Parser(argparse.ArgumentParser):
@@ -57,8 +104,20 @@ def parser() -> Parser:
     tune = command("tune", "Run a recipe, or tune on a file of your own; write a run folder.")
     tune.add_argument("target", nargs="?", help="a recipe's name, a recipe.py, a data file, or a data set's Hub id")
     _run_flags(tune)
-    flags.add(tune)
-    tune.epilog = f"{spec.FORMS}. Bad rows are told with file, line and column before anything is trained."
+    _recipe_flags(tune)
+    tune.epilog = (
+        f"--model once or more: given several times, a run for each model and one table over all. {spec.FORMS}. "
+        "Bad rows are told with file, line and column before anything is trained."
+    )
+
+    sweep = command("sweep", "Run a recipe with every combination of some values, or with those that a search picks.")
+    sweep.formatter_class = argparse.RawDescriptionHelpFormatter
+    sweep.description, sweep.epilog = SWEEP, SWEEP_EXAMPLES
+    sweep.add_argument("target", nargs="?", help="a recipe's name, a recipe.py, a data file, or a data set's Hub id")
+    sweep.add_argument("--trials", type=int, metavar="N", help="run N cells that a search picks, in place of all")
+    _run_flags(sweep, of="sweep")
+    sweep.register("action", None, Choices)
+    flags.add(sweep)
 
     score = command("score", "Spearman correlation of a model with the scores of some rows.")
     score.add_argument("model", help="Hub id, folder, or builtin:all-MiniLM-L6-v2")
@@ -73,6 +132,8 @@ def parser() -> Parser:
     )
     _data_flags(compare, required=False)
     compare.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
+    compare.add_argument("--out", metavar="FILE", help="page to write, .html: table, intervals, figures, moved rows")
+    compare.add_argument("--force", action="store_true", help="write over a file that exists")
 
     diagnose = command("diagnose", "How models spread the same sentences: similarities of all pairs, side by side.")
     diagnose.add_argument("models", nargs="+", metavar="MODEL", help="Hub id, folder, or builtin:all-MiniLM-L6-v2")
@@ -149,16 +210,23 @@ def recipe_parser(own: Recipe) -> Parser:
     made = Parser(prog=Path(sys.argv[0]).name, description=own.title, allow_abbrev=False)
     made.set_defaults(parser=made)
     _run_flags(made)
-    flags.add(made, own)
+    _recipe_flags(made, own)
     return made
 
 
-def _run_flags(parser: Parser) -> None:
+def _recipe_flags(parser: Parser, shown: Recipe | None = None) -> None:
+    """The fields of a recipe; --model may be given several times."""
+    parser.register("action", None, OncePerModel)
+    flags.add(parser, shown)
+
+
+def _run_flags(parser: Parser, of: str = "run") -> None:
     parser.add_argument("--offline", action="store_true", help="packaged MiniLM and built-in sports corpus; no network")
-    parser.add_argument("--dry-run", action="store_true", help="print the resolved recipe, check it, and stop")
-    parser.add_argument("--out", default="runs", help="where the run folder is made [runs]")
+    shown = "the cells and how many runs that is" if of == "sweep" else "the resolved recipe"
+    parser.add_argument("--dry-run", action="store_true", help=f"print {shown}, check it, and stop")
+    parser.add_argument("--out", default="runs", help=f"where the {of}'s folder is made [runs]")
     parser.add_argument(
-        "--resume", metavar="RUN", help="take up an unfinished run folder; it ends with the same weights"
+        "--resume", metavar="FOLDER", help=f"take up an unfinished {of}'s folder; it ends with the same weights"
     )
     parser.add_argument("--publish-examples", action="store_true", help="let a few rows' texts into record and card")
     parser.add_argument("--quiet", action="store_true", help="no progress; only warnings and the result")

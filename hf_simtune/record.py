@@ -9,6 +9,8 @@ from typing import Any
 
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.compare import NO_VERDICT, Comparison
+from hf_simtune.evaluation.neighbours import Reindex
+from hf_simtune.evaluation.spread import Spread
 from hf_simtune.plain import build, not_finite
 
 __all__ = [
@@ -112,16 +114,22 @@ class Truncated:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Health:
-    """How the embeddings of a fixed probe of sentences lay at one step."""
+    """How the vectors of a fixed probe of sentences lay at one step; see ``evaluation.health.findings``.
 
-    step: int
+    The four figures of the geometry are those of the vectors that have a direction (see ``evaluation.geometry``), and
+    None where fewer than two have.
+    """
+
+    step: int  # 0: the untouched base
     epoch: float
-    anisotropy: float | None  # mean cosine of two different sentences, -1..1; None where undefined
+    anisotropy: float | None  # mean cosine of two different sentences, -1..1
     uniformity: float | None  # -8..0, lower is more even
-    effective_rank: float | None
-    deviation: float | None  # of the cosines of all pairs
-    active_dimensions: float | None = None  # sparse models
-    findings: tuple[str, ...] = ()  # "collapsed", "dead", "dense", ...; empty when healthy
+    effective_rank: float | None  # 1 or more
+    deviation: float | None  # standard deviation of the cosines
+    undefined: int = 0  # sentences whose vector is zero, or not finite
+    active_dimensions: float | None = None  # mean per sentence; sparse models only
+    sparsity: float | None = None  # share of zeros, 0..1; sparse models only
+    findings: tuple[str, ...] = ()  # of "undefined", "collapsed", "dead", "dense" and the softer "narrowing"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -245,6 +253,8 @@ class RunRecord:
     seconds: dict[str, float]  # by phase: "load", "score base", "train", "score tuned", "compare"
     examples: tuple[dict[str, Any], ...] = ()  # rows' texts, only with --publish-examples
     health: tuple[Health, ...] = ()  # step 0 is the untouched base
+    spread: Spread | None = None  # of the similarities among the report rows' sentences
+    reindex: Reindex | None = None  # whether an index of the base's vectors must be rebuilt
     saved: str = "model"  # what model/ holds: "model", "adapter" (needs its base), "merged"; "" where the script saves
     script: bool = False  # trained by a script of the user's own; ``recipe`` then holds the trainer's arguments
 

@@ -68,6 +68,8 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return " ".join(f"{name}={shown(part).replace(', ', ',')}" for name, part in value.items())
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

@@ -100,6 +100,8 @@ def _model(recipe: Recipe) -> Iterator[str]:
         yield f"--matryoshka cuts dense embeddings; a sparse one (--sparse {recipe.sparse}) has no order to cut"
     if recipe.matryoshka and len(set(recipe.matryoshka)) != len(recipe.matryoshka):
         yield f"--matryoshka names a dimension twice: {' '.join(map(str, recipe.matryoshka))}"
+    if recipe.mine_negatives and recipe.sparse:
+        yield f"--mine-negatives looks with a dense model; with --sparse {recipe.sparse} leave it out"
     if recipe.sparse == "csr" and recipe.lora is not None:
         # The adapters would be saved without the autoencoder's weights: peft keeps those of its own model alone.
         yield "--lora does not go with --sparse csr: the autoencoder is trained whole; leave one of them out"

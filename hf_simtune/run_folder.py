@@ -31,6 +31,7 @@ class Plan:
     commit: str | None  # of hf_simtune when the run began
     forward: str = "plain"  # or "packed" or "chunked"
     forward_reason: str = ""
+    stand_in_for: str | None = None  # Hub id of the model in whose place the base was taken
     starts: int = 1
 
     def differences(self, other: Plan) -> list[str]:
@@ -58,6 +59,7 @@ class RunFolder:
         self.report = path / "report.html"
         self.record = path / "record.json"
         self.scores = path / "scores.parquet"
+        self.plots = path / "plots"
         self.trainer = path / "trainer"
         self.plan = path / "plan.json"
 

@@ -7,88 +7,117 @@ import logging
 import math
 import os
 import time
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
+from datasets import Dataset, DatasetDict
+from sentence_transformers import (
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+    SparseEncoder,
+    SparseEncoderTrainer,
+    SparseEncoderTrainingArguments,
+)
 from sentence_transformers.base.sampler import BatchSamplers
 from torch import nn
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from hf_simtune.adapters import attached, restore
 from hf_simtune.errors import RunError
-from hf_simtune.evaluation.sts import SimilarityEvaluator
-from hf_simtune.progress import ProgressBar
+from hf_simtune.evaluation.sts import Model, SimilarityEvaluator
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import Checkpoint
+from hf_simtune.schedule import EvaluateEvenly, evaluations
 
-__all__ = ["Trainer", "build", "checkpoints", "last_checkpoint", "scored_weights"]
+__all__ = [
+    "Trainer",
+    "best",
+    "build",
+    "checkpoints",
+    "last_checkpoint",
+    "scored_weights",
+]
 
 SCORED = "scored.jsonl"
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # accelerate's names
 log = logging.getLogger("hf_simtune")
 
 
-class Trainer(SentenceTransformerTrainer):
-    """SentenceTransformerTrainer without its card: that one shows training rows and asks the Hub; ours does neither."""
+class Quiet:
+    """A trainer without the libraries' card: that one shows training rows and asks the Hub; ours does neither."""
+
+    model: Any
+    args: Any
+    state: Any
+    checkpoint_seconds = 0.0
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add none."""
 
-    checkpoint_seconds = 0.0
-
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         start = time.perf_counter()
-        super()._save_checkpoint(model, trial)
+        super()._save_checkpoint(model, trial)  # type: ignore[misc]
         self.checkpoint_seconds += time.perf_counter() - start
+
+    def _load_best_model(self) -> None:
+        if attached(self.model):
+            restore(self.model, Path(self.state.best_model_checkpoint))
+        else:
+            super()._load_best_model()  # type: ignore[misc]
+
+    def _load_from_checkpoint(self, checkpoint_path: str) -> None:
+        if attached(self.model):
+            restore(self.model, Path(checkpoint_path))
+        else:
+            super()._load_from_checkpoint(checkpoint_path)  # type: ignore[misc]
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         self.model.save_pretrained(str(output_dir or self.args.output_dir), create_model_card=False)
 
 
-class EvaluateEvenly(TrainerCallback):
-    """Scores and saves at equal distances, the last time after the last step.
+class DenseTrainer(Quiet, SentenceTransformerTrainer):  # type: ignore[misc]
+    """For dense models."""
 
-    The trainer's own ``eval_steps`` misses the end when it does not divide the number of steps.
-    """
 
-    def __init__(self, evaluations: int) -> None:
-        self.evaluations = evaluations
+class SparseTrainer(Quiet, SparseEncoderTrainer):  # type: ignore[misc]
+    """For sparse encoders."""
 
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Ask for a score and a checkpoint when one is due."""
-        done = state.global_step * self.evaluations // state.max_steps
-        before = (state.global_step - 1) * self.evaluations // state.max_steps
-        if done > before:
-            control.should_log = control.should_evaluate = control.should_save = True
 
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """A sampler without duplicates may run out of batches before the last planned step."""
-        last_epoch = state.epoch is not None and math.ceil(state.epoch - 1e-9) >= math.ceil(args.num_train_epochs)
-        if last_epoch and state.global_step < state.max_steps:
-            control.should_log = control.should_evaluate = control.should_save = True
+Trainer = DenseTrainer | SparseTrainer
 
 
 def build(
     recipe: Recipe,
-    loss: nn.Module,
+    losses: Mapping[str, nn.Module],
     sampler: BatchSamplers,
     precision: str,
-    model: SentenceTransformer,
-    rows: Dataset,
+    model: Model,
+    rows: Mapping[str, Dataset],
     evaluator: SimilarityEvaluator,
     folder: Path,
-    base_score: float | None,
+    callbacks: Sequence[TrainerCallback],
 ) -> Trainer:
-    """The trainer of a resolved recipe; ``folder`` takes its checkpoints and logs."""
-    columns = [name for name in rows.column_names if name not in ("row", "group", "subset")]
+    """The trainer of a resolved recipe.
+
+    Args:
+        recipe: checked; its evaluations are a number.
+        losses: by training set.
+        sampler: of the batches.
+        precision: fp32, bf16 or fp16.
+        model: dense or sparse.
+        rows: by training set, under the names that the losses have.
+        evaluator: of the selection rows.
+        folder: takes checkpoints and logs.
+        callbacks: beside those that score and save.
+    """
     # The recipe decides, not what `accelerate config` or `accelerate launch --mixed_precision` left behind.
     os.environ["ACCELERATE_MIXED_PRECISION"] = MIXED[precision]
-    arguments = SentenceTransformerTrainingArguments(
+    sparse = isinstance(model, SparseEncoder)
+    kind: Any = SparseEncoderTrainingArguments if sparse else SentenceTransformerTrainingArguments
+    arguments = kind(
         output_dir=str(folder.resolve()),
         num_train_epochs=recipe.epochs,
         per_device_train_batch_size=recipe.batch_size,
@@ -100,6 +129,8 @@ def build(
         use_cpu=model.device.type == "cpu",
         bf16=precision == "bf16",
         fp16=precision == "fp16",
+        activation_checkpointing=recipe.gradient_checkpointing,
+        prompts=recipe.prompt,
         batch_sampler=sampler,
         eval_strategy="steps",
         eval_steps=2**30,  # EvaluateEvenly decides
@@ -114,13 +145,15 @@ def build(
         disable_tqdm=True,
         dataloader_pin_memory=torch.cuda.is_available(),
     )
-    trainer = Trainer(
+    several = len(rows) > 1
+    made: Any = SparseTrainer if sparse else DenseTrainer
+    trainer: Trainer = made(
         model=model,
         args=arguments,
-        train_dataset=rows.select_columns(columns),
-        loss=loss,
+        train_dataset=DatasetDict(rows) if several else next(iter(rows.values())),
+        loss=dict(losses) if several else next(iter(losses.values())),
         evaluator=evaluator,
-        callbacks=[EvaluateEvenly(recipe.evaluations), ProgressBar(evaluator.best_model_key, base_score)],
+        callbacks=[EvaluateEvenly(evaluations(recipe)), *callbacks],
     )
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
@@ -202,3 +235,12 @@ def checkpoints(folder: Path, base: float | None, state: TrainerState) -> tuple[
         loss = sum(count * value for count, value in since) / steps if steps else None
         found.append(Checkpoint(step=step, epoch=round(line["epoch"], 4), spearman=line["spearman"], loss=loss))
     return tuple(found)
+
+
+def best(history: Sequence[Checkpoint], refused: Collection[int] = ()) -> Checkpoint:
+    """The checkpoint with the best selection score, the earliest of equals; step 0 is the base.
+
+    ``refused`` are steps that do not count, whatever they scored.
+    """
+    known = [point for point in history if point.spearman is not None and point.step not in refused]
+    return max(known, key=lambda point: (point.spearman, -point.step), default=history[0])

@@ -14,23 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from sentence_transformers import SentenceTransformer
-from torch import nn
-from transformers import set_seed
+from transformers import TrainerState, set_seed
 
-from hf_simtune import before_after, card, flags, losses, machine, models, precision, report, scores_file, train
-from hf_simtune.data.inputs import Inputs, prepare
-from hf_simtune.data.load import Loaded
-from hf_simtune.errors import RequestError, RunError
-from hf_simtune.evaluation.sts import SimilarityEvaluator, score, similarities
-from hf_simtune.recipe import Recipe
-from hf_simtune.record import ModelFacts, RunRecord, Training
+from hf_simtune import before_after, flags, machine, models, precision, preparing, saving, schedule, train, writing
+from hf_simtune.errors import RequestError
+from hf_simtune.evaluation.sts import SimilarityEvaluator
+from hf_simtune.preparing import Prepared
+from hf_simtune.progress import ProgressBar
+from hf_simtune.recipe import MINILM, Recipe, is_hub_name
+from hf_simtune.record import Checkpoint, RunRecord, Training
+from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan, RunFolder
-from hf_simtune.scores_file import RowScores
 from hf_simtune.speed import choose
 from hf_simtune.speed.allocator import freed_memory_kept
 from hf_simtune.speed.forward import sorted_forward
-from hf_simtune.weights import weights_sha256
 
 __all__ = ["Run", "tune"]
 
@@ -93,7 +90,7 @@ def tune(
     if first and recipe == first.recipe:
         offline = first.offline
     asked = recipe
-    recipe = (recipe.offline() if offline else recipe).checked()
+    recipe = _stand_in((recipe.offline() if offline else recipe), origin).checked()
     _one_process()
     if not folder and Path(out).exists() and not Path(out).is_dir():
         raise RequestError(f"--out {out} is a file: name a folder")
@@ -101,15 +98,19 @@ def tune(
     clock = Clock()
     set_seed(recipe.seed)
     with clock.phase("load"):
-        inputs = prepare(recipe, offline=offline)
-        model, base = models.load(recipe.model, recipe.model_revision, max_length=recipe.max_length)
-    loss_name = recipe.loss or losses.default_loss(inputs.train.source.shape)
-    loss = losses.build(loss_name, model, recipe.temperature)
+        prepared = preparing.prepare(recipe, offline=offline, progress=_shown())
+    base = prepared.base
     mode, why = (first.precision, first.precision_reason) if first else precision.decide(recipe.precision)
     if first:
         forward, forward_reason = first.forward, first.forward_reason
     else:
-        forward, forward_reason = choose.choose(recipe.forward, model, loss, texts=choose.texts_of(inputs.rows[:8]))
+        forward, forward_reason = choose.choose(
+            recipe.forward,
+            prepared.model,
+            list(prepared.losses.values()),
+            texts=choose.texts_of(prepared.texts[:8]),
+            checkpointing=recipe.gradient_checkpointing,
+        )
     pinned = dataclasses.replace(asked, precision=mode, forward=forward)
     if base.revision and not offline:
         pinned = dataclasses.replace(pinned, model_revision=base.revision)
@@ -119,13 +120,13 @@ def tune(
         offline=offline,
         command=flags.command(pinned, origin_recipe, target, offline=offline),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        loss=loss_name,
+        loss=prepared.loss_name,
         precision=mode,
         precision_reason=why,
         forward=forward,
         forward_reason=forward_reason,
         base_weights=base.weights_sha256,
-        fingerprints=inputs.fingerprints,
+        fingerprints=prepared.inputs.fingerprints,
         publish_examples=publish_examples,
         commit=commit,
     )
@@ -137,7 +138,18 @@ def tune(
     log.info("run folder: %s", folder.path)
     log.info("precision: %s (%s)", plan.precision, plan.precision_reason)
     log.info("forward pass: %s (%s)", plan.forward, plan.forward_reason)
-    return _run(plan, folder, inputs, model, loss, base, clock)
+    return _run(plan, folder, prepared, clock)
+
+
+def _stand_in(recipe: Recipe, origin: tuple[str, Recipe] | None) -> Recipe:
+    """A shipped recipe's Hub model that was replaced by a built-in one is named in record and card."""
+    meant = origin[1].model if origin else recipe.model
+    replaced = recipe.model.startswith("builtin:") and meant not in (recipe.model, MINILM) and is_hub_name(meant)
+    return dataclasses.replace(recipe, stand_in_for=meant) if replaced and recipe.stand_in_for is None else recipe
+
+
+def _shown() -> bool:
+    return sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
 
 
 def _one_process() -> None:
@@ -173,55 +185,45 @@ def _taken_up(folder: RunFolder, first: Plan, plan: Plan) -> Plan:
     return dataclasses.replace(first, starts=first.starts + 1, commit=commit, publish_examples=publish)
 
 
-def _run(
-    plan: Plan,
-    folder: RunFolder,
-    inputs: Inputs,
-    model: SentenceTransformer,
-    loss: nn.Module,
-    base: ModelFacts,
-    clock: Clock,
-) -> Run:
-    recipe = plan.recipe
-    scored = {"report": inputs.report, "select": inputs.select}
+def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run:
+    recipe, model, inputs = plan.recipe, prepared.model, prepared.inputs
+    callback = RunCallback(recipe, inputs)
     with clock.phase("score base"):
-        log.info("scoring the untouched base on %d + %d rows", len(inputs.select.dataset), len(inputs.report.dataset))
-        shown = sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
-        before = {role: similarities(model, loaded.dataset, progress=shown) for role, loaded in scored.items()}
+        rows = ", ".join(f"{len(part.loaded.dataset):,} of {part.loaded.source.title}" for part in callback.rows)
+        log.info("scoring the untouched base on %s", rows)
+        callback.begin(model, progress=_shown())
     evaluator = SimilarityEvaluator(inputs.select.dataset, log_file=folder.trainer / train.SCORED)
-    base_score = score(evaluator.gold, before["select"]).spearman
-    sampler = losses.batch_sampler(plan.loss)
+    base_score = callback.base_score("select")
+    stopper = schedule.StopWithoutGain(evaluator.best_model_key, schedule.patience(recipe))
     trainer = train.build(
-        recipe, loss, sampler, plan.precision, model, inputs.rows, evaluator, folder.trainer, base_score
+        recipe,
+        prepared.losses,
+        prepared.sampler,
+        plan.precision,
+        model,
+        prepared.rows,
+        evaluator,
+        folder.trainer,
+        [stopper, callback, ProgressBar(evaluator.best_model_key, base_score)],
     )
-    with clock.phase("train"), freed_memory_kept(), sorted_forward(model, loss, plan.forward) as sorted_:
+    losses = list(prepared.losses.values())
+    with clock.phase("train"), freed_memory_kept(), sorted_forward(model, losses, plan.forward) as sorted_:
         checkpoint = train.last_checkpoint(folder.trainer)
         if checkpoint:
             log.info("going on from %s", checkpoint.name)
         result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     clock.seconds["of it scores"] = round(evaluator.seconds, 2)
     clock.seconds["of it checkpoints"] = round(trainer.checkpoint_seconds, 2)
-    forward_reason = plan.forward_reason
-    if sorted_ is not None and sorted_.refused:
-        forward_reason += f"; {sorted_.refused} of this start's batches went plain"
+    clock.seconds["of it guard"] = round(callback.guard.seconds if callback.guard else 0.0, 2)
+    refused = f"; {sorted_.refused} of this start's batches went plain" if sorted_ and sorted_.refused else ""
     state = trainer.state
     history = train.checkpoints(folder.trainer, base_score, state)
-    best = max(
-        (point for point in history if point.spearman is not None),
-        key=lambda point: (point.spearman, -point.step),
-        default=history[0],
-    )
+    best = train.best(history, callback.unhealthy())
     with clock.phase("save"):
-        reloaded = _saved(plan, folder, model, best.step)
+        reloaded, saved = saving.save(plan, folder, prepared, best.step)
     with clock.phase("score tuned"):
         # The base again is the base: rounding must not make a difference of it.
-        after = before
-        if best.step > 0:
-            after = {role: similarities(reloaded, loaded.dataset, progress=shown) for role, loaded in scored.items()}
-    with clock.phase("compare"):
-        parts = [before_after.row_scores(role, loaded, before[role], after[role]) for role, loaded in scored.items()]
-        evaluations = [before_after.evaluation(part, scored[part.role], base.similarity, recipe.seed) for part in parts]
-    losses_seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
+        compared = callback.compare(reloaded if best.step else None, prepared.base.similarity, progress=_shown())
     record = RunRecord(
         name=recipe.name,
         title=recipe.title,
@@ -230,73 +232,67 @@ def _run(
         offline=plan.offline,
         recipe=flags.without_paths(recipe),
         commit=plan.commit,
-        base=base,
-        tuned=models.tuned_facts(reloaded, base, recipe.name),
-        training=Training(
-            source=inputs.train.source,
-            rows=len(inputs.rows),
-            loss=plan.loss,
-            temperature=None if plan.loss == "cosine" else recipe.temperature,
-            epochs=recipe.epochs,
-            steps=state.global_step,
-            batch_size=recipe.batch_size,
-            processes=1,
-            precision=plan.precision,
-            precision_reason=plan.precision_reason,
-            forward=plan.forward,
-            forward_reason=forward_reason,
-            seconds=round(result.metrics.get("train_runtime", clock.seconds["train"]), 1),
-            checkpoints=history,
-            best_step=best.step,
-            final_loss=losses_seen[-1] if losses_seen and np.isfinite(losses_seen[-1]) else None,
-            resumed=plan.starts - 1,
+        base=prepared.base,
+        tuned=models.tuned_facts(reloaded, prepared.base, recipe.name),
+        training=_training(
+            plan,
+            prepared,
+            state,
+            history,
+            best.step,
+            stopper.stopped or callback.stopped,
+            plan.forward_reason + refused,
+            result.metrics.get("train_runtime", clock.seconds["train"]),
         ),
         leakage=inputs.leaks.facts,
-        evaluations=tuple(evaluations),
+        evaluations=compared.evaluations,
         machine=machine.describe(),
         seconds=clock.seconds,
-        examples=before_after.examples(inputs.report, parts[0]) if plan.publish_examples else (),
+        examples=before_after.examples(inputs.report, compared.parts[0]) if plan.publish_examples else (),
+        health=callback.health,
+        spread=compared.spread,
+        reindex=compared.reindex,
+        saved=saved,
     )
-    _write(folder, record, parts, scored)
+    writing.write(folder, record, compared.parts, callback.rows)
     return Run(folder.path, record)
 
 
-def _saved(plan: Plan, folder: RunFolder, model: SentenceTransformer, step: int) -> SentenceTransformer:
-    """Save the model of the best step (0: the untouched base) and load it back, proving its weights both times.
-
-    The Trainer logs a failed restore and goes on, and a model can be saved such that it loads with other weights.
-    """
-    wanted = plan.base_weights
-    if step == 0:
-        log.warning("no checkpoint scored better than the base on the selection rows: model/ holds the base unchanged")
-        recipe = plan.recipe
-        model, _ = models.load(recipe.model, recipe.model_revision, max_length=recipe.max_length)
-    else:
-        wanted = train.scored_weights(folder.trainer, step)
-    if weights_sha256(model) != wanted:
-        raise RunError(
-            f"the weights restored for step {step} are not those that were scored there",
-            hint=f"Look at {folder.trainer}",
-        )
-    models.save(model, folder.model)
-    reloaded = SentenceTransformer(str(folder.model), device=str(model.device))
-    if weights_sha256(reloaded) != wanted:
-        raise RunError(f"the model saved in {folder.model} does not load with the weights that were scored")
-    return reloaded
-
-
-def _write(folder: RunFolder, record: RunRecord, parts: list[RowScores], scored: dict[str, Loaded]) -> None:
-    """Scores, card and report first, the record last: a folder with a record is a finished run."""
-    scores_file.write(folder.scores, parts)
-    text = card.render(record)
-    folder.card.write_text(text, encoding="utf-8")
-    (folder.model / "README.md").write_text(text, encoding="utf-8")
-    texts = {
-        (loaded.source.title, int(row)): (first, second)
-        for loaded in scored.values()
-        for row, first, second in zip(
-            loaded.dataset["row"], loaded.dataset["sentence1"], loaded.dataset["sentence2"], strict=True
-        )
-    }
-    folder.report.write_text(report.render(record, parts, texts=texts), encoding="utf-8")
-    record.save(folder.record)
+def _training(
+    plan: Plan,
+    prepared: Prepared,
+    state: TrainerState,
+    history: tuple[Checkpoint, ...],
+    best_step: int,
+    stopped: str | None,
+    forward_reason: str,
+    seconds: float,
+) -> Training:
+    """What was trained, on what, how long."""
+    recipe = plan.recipe
+    losses_seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
+    return Training(
+        source=prepared.inputs.train.source,
+        rows=len(prepared.texts),
+        loss=plan.loss,
+        temperature=None if plan.loss == "cosine" else recipe.temperature,
+        epochs=recipe.epochs,
+        steps=state.global_step,
+        batch_size=recipe.batch_size,
+        processes=1,
+        precision=plan.precision,
+        precision_reason=plan.precision_reason,
+        forward=plan.forward,
+        forward_reason=forward_reason,
+        seconds=round(seconds, 1),
+        checkpoints=history,
+        best_step=best_step,
+        final_loss=losses_seen[-1] if losses_seen and np.isfinite(losses_seen[-1]) else None,
+        resumed=plan.starts - 1,
+        further=prepared.further,
+        mined=prepared.mined,
+        parameters=prepared.trainable[0],
+        trainable=prepared.trainable[1],
+        lora=prepared.lora,
+        stopped=stopped,
+    )

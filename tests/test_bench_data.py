@@ -93,7 +93,9 @@ def test_the_same_seed_writes_the_same_rows_and_another_seed_others(tmp_path: Pa
 
 def test_the_leak_search_drops_exactly_the_planted_rows(tmp_path: Path) -> None:
     written = write_rows(tmp_path / "rows.csv", 400, seed=0)
-    found = prepare(Recipe(train_data=str(tmp_path / "rows.csv"), skip_bad_rows=True), offline=True)
+    select_on, report_on = SPORTS
+    recipe = Recipe(train_data=str(tmp_path / "rows.csv"), skip_bad_rows=True, select_on=select_on, report_on=report_on)
+    found = prepare(recipe, offline=True)
     assert set(found.train.dataset.select(found.leaks.drop)["row"]) == written.planted
     assert set(range(400)) - set(found.rows["row"]) == written.planted | written.empty
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from conftest import CHECKOUT
+from fake_runs import FakeRuns
 from tiny import tiny_model
 
-from hf_simtune import recipe
-from hf_simtune.cli import main
+from hf_simtune import catalogue, recipe, run_commands, run_set
+from hf_simtune.cli import COLLECTING, COMMANDS, main
+from hf_simtune.errors import RunError
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
@@ -22,9 +24,17 @@ def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]
     return caught.value.code, shown.out, shown.err
 
 
-@pytest.mark.parametrize(
-    "command", [[], ["tune"], ["score"], ["compare"], ["diagnose"], ["recipes"], ["generate"], ["bench"]]
-)
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
+    """Runs that train nothing, in place of ``tune``."""
+    runs = FakeRuns(lambda recipe: 0.8 - 0.1 * abs(recipe.temperature - 0.1))
+    monkeypatch.setattr(run_set, "_tune", lambda: runs)
+    monkeypatch.setattr(run_commands, "calm_libraries", lambda quiet: None)
+    monkeypatch.setattr("hf_simtune.threads.settle", lambda: None)
+    return runs
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
 def test_help_of_every_command_can_be_printed(capsys: pytest.CaptureFixture[str], command: list[str]) -> None:
     status, out, err = run(capsys, *command, "--help")
     assert status == 0
@@ -71,6 +81,22 @@ def test_help_comes_at_once() -> None:
         (["score", "m"], "--data"),
         (["compare", "one"], "name two or more"),
         (["compare", "one", "two"], "name them"),
+        (["compare", "one", "two", "--out", "x.svg"], "--out x.svg: it must end in .html"),
+        (["compare", "one", "two", "--out", "no/x.html"], "there is no folder no"),
+        (["tune", "mnrl_minilm", "--model", "org/a", "--model", "org/a"], "--model org/a is given 2 times"),
+        (["tune", "mnrl_minilm", "--model", "org/a", "--model", "./b", "--epochs", "0", "--sead", "1"], "3 problems"),
+        (["tune", "mnrl_minilm", "--model", "org/a", "--model", "org/b", "--offline"], "--model org/b is on the Hub"),
+        (["tune", "mnrl_minlm", "--model", "org/a", "--model", "org/b"], "did you mean 'mnrl_minilm'"),
+        (["sweep"], "sweep over what?"),
+        (["sweep", "mnrl_minilm"], "nothing to sweep over"),
+        (["sweep", "mnrl_minlm", "--epochs", "1", "2"], "did you mean 'mnrl_minilm'"),
+        (["sweep", "mnrl_minilm", "--epochs", "1", "x", "--temperature", "-1", "--sead", "1"], "3 problems"),
+        (["sweep", "mnrl_minilm", "--epochs", "1", "1.0"], "--epochs names 1 twice"),
+        (["sweep", "mnrl_minilm", "--epochs", "1", "2", "--trials", "2"], "leave it out to run them all"),
+        (["sweep", "mnrl_minilm", "--epochs", "1", "2", "--trials", "x"], "--trials"),
+        (["sweep", "mnrl_minilm", "--seed", "1", "2", "--offline", "--select-on", "org/x"], "--select-on org/x is on"),
+        (["sweep", "mnrl_minilm", "--model", "org/a", "org/b", "--offline"], "--model org/b is on the Hub"),
+        (["sweep", "--resume", "nowhere"], "no sweep.json"),
         (["diagnose", "m"], "--data"),
         (["diagnose", "m", "--data", "x.txt", "--out", "x.png"], "it must end in .svg or .html"),
         (["diagnose", "m", "--data", "x.txt", "--out", "no/x.svg"], "there is no folder no"),
@@ -185,3 +211,143 @@ def test_a_recipe_file_with_values_of_wrong_types_is_refused_in_sentences(
     status, _, err = run(capsys, "tune", str(path), "--dry-run", *offline)
     assert status == 2
     assert "3 problems" in err and "--name is 3: it must be text" in err
+
+
+def test_a_sweep_is_shown_before_it_is_run(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("sweep", "mnrl_minilm", "--temperature", "0.05", "0.1", "--epochs", "1", "2", "3", "--batch-size", "8")
+    status, out, _ = run(capsys, *words, "--offline", "--dry-run")
+    assert status == 0
+    assert "6 runs" in out
+    assert "sweep mnrl_minilm --batch-size 8 --offline --temperature 0.05 0.1 --epochs 1 2 3" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_sweep_runs_its_cells_and_shows_the_table(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
+) -> None:
+    words = ("sweep", "mnrl_minilm", "--temperature", "0.05", "0.1", "0.2", "--epochs=3", "--out", str(tmp_path))
+    status, out, _ = run(capsys, *words, "--offline", "--columns", "a", "b", "--quiet")
+    assert status == 0
+    assert [(r.temperature, r.epochs, r.columns) for r in fake.started] == [
+        (t, 3.0, ("a", "b")) for t in (0.05, 0.1, 0.2)
+    ]
+    assert fake.origins == [("mnrl_minilm", catalogue.find("mnrl_minilm"))] * 3
+    assert "Highest selection score: temperature=0.1." in out
+    (folder,) = tmp_path.iterdir()
+    assert str(folder / "sweep.html") in out and (folder / "sweep.html").is_file()
+    resumed = ("sweep", "--resume", str(folder))
+    status, second, _ = run(capsys, *resumed)
+    assert status == 0 and len(fake.started) == 3
+    assert second.splitlines()[:4] == out.splitlines()[:4]
+    status, _, err = run(capsys, *resumed, "--temperature", "0.05", "0.1")
+    assert status == 2
+    assert "--temperature was 0.05 0.1 0.2 and is now 0.05 0.1" in err
+    status, _, err = run(capsys, "tune", "mnrl_minilm", "--resume", str(folder))
+    assert status == 2
+    assert f"hf-simtune sweep --resume {folder}" in err
+
+
+def test_values_of_a_field_may_stand_behind_one_flag_or_several(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
+) -> None:
+    words = ("--temperature", "0.1", "--epochs", "1", "--temperature", "0.2", "0.4", "--columns", "a", "b", "--quiet")
+    status, _, _ = run(capsys, "sweep", "mnrl_minilm", "--offline", "--out", str(tmp_path), *words)
+    assert status == 0
+    assert [r.temperature for r in fake.started] == [0.1, 0.2, 0.4]
+    assert {r.columns for r in fake.started} == {("a", "b")}
+
+
+def test_an_interrupted_sweep_says_how_it_goes_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
+) -> None:
+    fake.stop = 2
+    words = ("sweep", "mnrl_minilm", "--temperature", "0.05", "0.1", "0.2", "--offline", "--out", str(tmp_path))
+    status, out, err = run(capsys, *words, "--quiet")
+    assert status == 130
+    assert out == ""
+    (folder,) = tmp_path.iterdir()
+    assert "1 of 3 runs are finished" in err
+    assert f"sweep --resume {folder}" in err
+    fake.stop = None
+    status, _, _ = run(capsys, "sweep", "--resume", str(folder), "--quiet")
+    assert status == 0
+    assert [r.temperature for r in fake.started] == [0.05, 0.1, 0.1, 0.2]
+
+
+def test_several_models_are_tuned_one_by_one_and_a_failed_one_is_told(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
+) -> None:
+    fake.failing = lambda recipe: RunError("it broke") if recipe.model == "org/b" else None
+    words = ("tune", "mnrl_minilm", "--model", "org/a", "--model", "org/b", "--model", "org/c")
+    status, out, _ = run(capsys, *words, "--dry-run")
+    assert status == 0
+    assert "3 runs" in out and not fake.started
+    status, out, _ = run(capsys, *words, "--epochs", "2", "--out", str(tmp_path), "--quiet")
+    assert status == 1
+    assert [(r.model, r.epochs) for r in fake.started] == [("org/a", 2.0), ("org/b", 2.0), ("org/c", 2.0)]
+    assert "org/b failed: it broke" in out
+    (folder,) = tmp_path.iterdir()
+    fake.failing = lambda recipe: None
+    status, out, _ = run(capsys, "tune", "--resume", str(folder), "--quiet")
+    assert status == 0
+    assert [r.model for r in fake.started[3:]] == ["org/b"]
+    assert "3 of 3 runs finished" in out
+    status, _, err = run(capsys, "tune", "--resume", str(folder), "--epochs", "3")
+    assert status == 2
+    assert "--epochs was 2 and is now 3" in err
+    status, _, _ = run(capsys, *words, "--epochs", "2", "--resume", str(folder), "--quiet")
+    assert status == 0
+    assert len(fake.started) == 4
+
+
+def test_interrupted_runs_of_several_models_say_how_they_go_on(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
+) -> None:
+    fake.stop = 1
+    words = ("tune", "mnrl_minilm", "--model", "org/a", "--model", "org/b", "--out", str(tmp_path), "--quiet")
+    status, _, err = run(capsys, *words)
+    assert status == 130
+    assert f"tune --resume {next(tmp_path.iterdir())}" in err
+
+
+def test_one_model_is_tuned_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "tune", "mnrl_minilm", "--model", "org/a", "--dry-run")
+    assert status == 0
+    assert "recipe mnrl_minilm" in out and "org/a" in out
+
+
+def test_commands_that_collect_problems_are_those_that_take_recipes() -> None:
+    assert set(COLLECTING) <= set(COMMANDS)
+
+
+@pytest.mark.slow
+def test_a_sweep_is_planned_without_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from hf_simtune.cli import main\ntry: main(argv=['sweep', 'mnrl_minilm', '--seed', '1', '2', "
+        "'--dry-run'])\nexcept SystemExit as end: assert end.code == 0\n"
+        "assert not {'torch', 'transformers', 'datasets', 'optuna'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+def test_compare_writes_a_page_with_the_rows_texts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    first, second = (str(tiny_model(tmp_path / f"tiny{seed}", seed=seed)) for seed in (0, 1))
+    page = tmp_path / "compare.html"
+    words = ("compare", first, second, "--data", "builtin:sports/scored:validation", "--out", str(page))
+    status, out, err = run(capsys, *words)
+    assert status == 0
+    assert f"page written to {page}" in err
+    assert "tiny1" in out
+    text = page.read_text(encoding="utf-8")
+    from hf_simtune.data.load import load
+
+    rows = load("builtin:sports/scored:validation").dataset
+    assert sum(str(sentence) in text for sentence in rows["sentence1"]) >= 4
+    status, _, err = run(capsys, *words)
+    assert status == 2
+    assert "--force writes over it" in err

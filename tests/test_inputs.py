@@ -3,29 +3,39 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from conftest import CHECKOUT
+from conftest import CHECKOUT, Write
+from datasets import Dataset
 
-from hf_simtune.data.inputs import prepare
+from hf_simtune.data.inputs import SPORTS, _default_loss, prepare
 from hf_simtune.data.leakage import shared_pairs
 from hf_simtune.data.load import load
 from hf_simtune.data.spec import check_names
 from hf_simtune.errors import HubError, RequestError
-from hf_simtune.recipe import LOSS_SHAPES, Recipe
+from hf_simtune.losses import default_loss
+from hf_simtune.recipe import LOSS_SHAPES, SHAPES, Recipe
 
 Pair = tuple[str, str]
 
 
+def odd(n: int) -> str:
+    """A word like no other: texts that differ by a digit are near, and the leak check takes them."""
+    return hashlib.sha256(str(n).encode()).hexdigest()[:16]
+
+
 def pairs(path: Path, count: int = 40) -> str:
-    path.write_text("anchor,positive\n" + "".join(f"query {n},answer {n}\n" for n in range(count)), encoding="utf-8")
+    path.write_text(
+        "anchor,positive\n" + "".join(f"query {odd(n)},answer {odd(n)}\n" for n in range(count)), encoding="utf-8"
+    )
     return str(path)
 
 
@@ -44,40 +54,240 @@ def recipe(train: str, **changes: object) -> Recipe:
     return dataclasses.replace(Recipe(train_data=train, batch_size=8), **changes)  # type: ignore[arg-type]
 
 
-def test_unscored_rows_of_your_own_are_measured_offline_without_the_hub(tmp_path: Path) -> None:
-    own = recipe(pairs(tmp_path / "pairs.csv"))
-    inputs = prepare(own, offline=True)
+def triplets(path: Path, count: int) -> str:
+    lines = (
+        json.dumps({"anchor": f"query {odd(n)}", "positive": f"answer {odd(n)}", "negative": f"no {odd(n)}"})
+        for n in range(count)
+    )
+    path.write_text("\n".join(lines), encoding="utf-8")
+    return str(path)
+
+
+def texts(dataset: Dataset) -> set[str]:
+    return {text for name in dataset.column_names if name not in ("row", "group", "score") for text in dataset[name]}
+
+
+@pytest.mark.parametrize(("write", "shape"), [(pairs, "pairs"), (triplets, "triplets")])
+@pytest.mark.parametrize("offline", [False, True])
+def test_pairs_and_triplets_of_your_own_are_held_out_and_graded_without_the_hub(
+    write: Callable[[Path, int], str], shape: str, offline: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO, logger="hf_simtune"):
+        inputs = prepare(
+            recipe(write(tmp_path / "mine.jsonl" if shape == "triplets" else tmp_path / "mine.csv", 400)),
+            offline=offline,
+        )
+    loaded = (inputs.train, inputs.select, inputs.report)
+    name = inputs.train.source.name
+    assert [one.source.title for one in loaded] == [f"{name}:train", f"{name}:select", f"{name}:report"]
+    assert [one.source.shape for one in loaded] == [shape, "scored", "scored"]
+    assert len(inputs.rows) == 320
+    assert [len(one.dataset) for one in loaded[1:]] == [80, 80]
+    found = [texts(one.dataset) for one in loaded]
+    assert not found[0] & found[1] and not found[0] & found[2] and not found[1] & found[2]
+    assert [fact.evaluation for fact in inputs.leaks.facts] == [f"{name}:select", f"{name}:report"]
+    assert f"{name} has no scores: select: 10 % of the {shape} held out" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("anchor,positive\n" + "".join(f"query {n},answer {n}\n" for n in range(40)), "rows.csv has 40 pairs"),
+        ("anchor,positive\n" + "".join(f"query,answer {n}\n" for n in range(400)), "has 400 rows in 1 groups"),
+        ("sentence\n" + "".join(f"sentence {n}\n" for n in range(400)), "holds plain sentences and no pairs"),
+    ],
+)
+def test_where_nothing_can_be_held_out_the_run_is_measured_elsewhere_and_says_why(
+    content: str, why: str, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = recipe(write("rows.csv", content))
+    with caplog.at_level(logging.INFO, logger="hf_simtune"):
+        inputs = prepare(own, offline=True)
     titles = [loaded.source.title for loaded in (inputs.train, inputs.select, inputs.report)]
-    assert titles == ["pairs.csv", "builtin:sports/scored:validation", "builtin:sports/scored:test"]
+    assert titles == ["rows.csv", "builtin:sports/scored:validation", "builtin:sports/scored:test"]
     assert [fact.evaluation for fact in inputs.leaks.facts] == titles[1:]
+    assert why in caplog.text
+    assert "measuring on builtin:sports/scored:validation and builtin:sports/scored:test" in caplog.text
     with pytest.raises(HubError, match="sentence-transformers/stsb"):  # and online, on what the Hub has
         prepare(own)
 
 
+def test_the_built_in_corpus_is_measured_on_its_own_graded_rows_and_named_rows_are_taken(tmp_path: Path) -> None:
+    inputs = prepare(recipe("builtin:sports/triplets:train", train_rows=300), offline=True)
+    assert [one.source.title for one in (inputs.select, inputs.report)] == list(SPORTS)
+    named = recipe(pairs(tmp_path / "mine.csv", 400), select_on=SPORTS[0], report_on=SPORTS[1])
+    inputs = prepare(named)
+    assert (inputs.train.source.title, len(inputs.rows)) == ("mine.csv", 400)
+
+
+def test_probes_and_further_training_sets_are_loaded_titled_and_checked_against_each_other(tmp_path: Path) -> None:
+    probe, same = numbered("animal", 40), numbered("plant", 40)
+    (tmp_path / "b").mkdir()
+    own = recipe(
+        pairs(tmp_path / "pairs.csv", 400),
+        probe=(scored(tmp_path / "probe.jsonl", probe), scored(tmp_path / "b" / "probe.jsonl", same)),
+        more_data=(
+            scored(tmp_path / "more.jsonl", [*numbered("stone", 30), probe[3], same[4][::-1], probe[5]]),
+            "cached_mnrl=" + pairs(tmp_path / "again.csv", 400),
+            "simcse=builtin:sports",
+        ),
+        train_rows=400,
+    )
+    inputs = prepare(own)
+    titles = ["pairs.csv:select", "pairs.csv:report", "probe.jsonl", "probe.jsonl:probe 2"]
+    assert [one.source.title for one in (inputs.select, inputs.report, *inputs.probes)] == titles
+    assert [fact.evaluation for fact in inputs.leaks.facts] == titles
+    assert [(one.loss, one.loaded.source.shape) for one in inputs.further] == [
+        ("cosent", "scored"),
+        ("cached_mnrl", "pairs"),
+        ("simcse", "sentences"),
+    ]
+    # The same pairs once more, not split: those that were held out of the first set leave the second.
+    assert [len(one.rows) for one in inputs.further] == [30, 320, 400]
+    assert [len(drop) for drop in inputs.leaks.further] == [3, 80, 0]
+    assert inputs.leaks.drop.size == 0
+    assert [fact.rows_dropped for fact in inputs.leaks.facts] == [40, 40, 2, 1]
+    assert set(inputs.rows["row"]) == set(inputs.further[1].rows["row"])
+    assert list(inputs.fingerprints) == [
+        "train",
+        "select",
+        "report",
+        "probe 1",
+        "probe 2",
+        "further 1",
+        "further 2",
+        "further 3",
+    ]
+    assert len(set(inputs.fingerprints.values())) == 8
+    kept = prepare(dataclasses.replace(own, keep_leaks=True))
+    assert [len(one.rows) for one in kept.further] == [33, 400, 400]
+    assert {fact.rows_dropped for fact in kept.leaks.facts} == {0}
+    assert [fact.pairs_exact for fact in kept.leaks.facts] == [fact.pairs_exact for fact in inputs.leaks.facts]
+
+
+def test_a_training_row_that_is_a_pair_of_a_probe_is_dropped(tmp_path: Path) -> None:
+    probe = scored(tmp_path / "probe.jsonl", [*numbered("animal", 20), (f"Query {odd(7)}!", f"answer {odd(7)}")])
+    inputs = prepare(recipe(pairs(tmp_path / "pairs.csv"), probe=(probe,)), offline=True)
+    assert inputs.leaks.drop.tolist() == [7]
+    assert inputs.leaks.facts[2].examples == ((7, 20),)
+    assert len(inputs.rows) == 39
+
+
+def test_every_loss_that_does_not_take_its_rows_is_refused_at_once(tmp_path: Path) -> None:
+    wrong = recipe(
+        scored(tmp_path / "train.jsonl", numbered("animal", 40)),
+        loss="mnrl",
+        select_on=pairs(tmp_path / "select.csv"),
+        report_on=SPORTS[1],
+        probe=(triplets(tmp_path / "probe.jsonl", 30),),
+        more_data=("cosent=" + triplets(tmp_path / "more.jsonl", 30), "simcse=" + pairs(tmp_path / "again.csv")),
+    )
+    with pytest.raises(RequestError) as caught:
+        prepare(wrong)
+    assert [problem.partition(" holds ")[0] for problem in caught.value.problems] == [
+        "train.jsonl",
+        "select.csv",
+        "probe.jsonl",
+        "more.jsonl",
+        "again.csv",
+    ]
+    assert "more.jsonl holds triplets (anchor, positive, negative); wanted here: scored" in str(caught.value)
+    assert "again.csv holds pairs (anchor, positive); wanted here: sentences" in str(caught.value)
+
+
+def test_what_the_recipe_says_of_its_evaluation_rows_is_tried_on_a_probe_that_does_not_tell(write: Write) -> None:
+    def rated(name: str, header: str) -> str:
+        return write(name, header + "".join(f"a {n},b {n},c {n},{n % 6}\n" for n in range(30)))
+
+    own = recipe(
+        rated("train.csv", "one,two,three,rating\n"),
+        columns=("one", "two"),
+        shape="pairs",
+        select_on=rated("select.csv", "x,y,z,mark\n"),
+        report_on=write("report.csv", "x,y,z,mark\n" + "".join(f"d {n},e {n},f {n},{n % 6}\n" for n in range(30))),
+        eval_columns=("x", "y", "mark"),
+        eval_score_range=(0.0, 5.0),
+        probe=(
+            write("named.csv", "sentence1,sentence2,score\n" + "".join(f"g {n},h {n},{n % 2}\n" for n in range(30))),
+            write("scale.csv", "sentence1,sentence2,score\n" + "".join(f"i {n},j {n},{n % 6}\n" for n in range(30))),
+            write("told.csv", "x,y,z,mark\n" + "".join(f"k {n},l {n},m {n},{n % 6}\n" for n in range(30))),
+        ),
+        keep_leaks=True,
+    )
+    probes = prepare(own).probes
+    assert [one.source.columns for one in probes] == [("sentence1", "sentence2", "score")] * 2 + [("x", "y", "mark")]
+    assert [one.source.rescaled_from for one in probes] == [None, (0.0, 5.0), (0.0, 5.0)]
+    lost = dataclasses.replace(own, eval_columns=("x", "z", "mark"), probe=(write("lost.csv", "p,q,r\na,b,c\n"),))
+    with pytest.raises(RequestError, match=r"lost\.csv"):
+        prepare(lost)
+
+
+def test_training_sets_that_fill_no_batch_are_named_together(tmp_path: Path) -> None:
+    own = recipe(
+        pairs(tmp_path / "pairs.csv", 40),
+        batch_size=64,
+        more_data=(pairs(tmp_path / "few.csv", 12), pairs(tmp_path / "many.csv", 90)),
+    )
+    with pytest.raises(RequestError) as caught:
+        prepare(own, offline=True)
+    assert caught.value.problems == (
+        "40 training rows of pairs.csv are left, fewer than one batch of 64",
+        "12 training rows of few.csv are left, fewer than one batch of 64",
+    )
+    assert caught.value.hint == "Give more rows, or --batch-size 3"
+
+
+def test_each_shape_has_a_loss_of_its_own() -> None:
+    assert {shape: _default_loss(shape) for shape in SHAPES} == {
+        "pairs": "mnrl",
+        "triplets": "mnrl",
+        "scored": "cosent",
+        "sentences": "simcse",
+    }
+    assert {shape: default_loss(shape) for shape in SHAPES} == {shape: _default_loss(shape) for shape in SHAPES}
+
+
 def test_an_offline_run_refuses_every_name_on_the_hub(tmp_path: Path) -> None:
-    named = recipe("org/rows:train", select_on="org/rows:validation", report_on=scored(tmp_path / "a.jsonl", []))
+    named = recipe(
+        "org/rows:train",
+        select_on="org/rows:validation",
+        report_on=scored(tmp_path / "a.jsonl", []),
+        probe=("org/probe",),
+        more_data=("cosent=org/more",),
+    )
     with pytest.raises(RequestError) as caught:
         prepare(named, offline=True)
     assert [problem.split(",")[0] for problem in caught.value.problems] == [
         "--train-data is 'org/rows:train'",
+        "--more-data is 'org/more'",
         "--select-on is 'org/rows:validation'",
+        "--probe is 'org/probe'",
     ]
     assert all("which is on the Hub" in problem for problem in caught.value.problems)
 
 
 def test_all_names_that_stand_for_nothing_are_told_at_once_before_anything_is_loaded(tmp_path: Path) -> None:
     broken = pairs(tmp_path / "pairs.csv")
-    wrong = recipe("nowhere.csv", select_on=str(tmp_path / "pears.csv"), report_on="builtin:sports/scored:dev")
+    wrong = recipe(
+        "nowhere.csv",
+        select_on=str(tmp_path / "pears.csv"),
+        report_on="builtin:sports/scored:dev",
+        more_data=("cosent=lost.csv", broken),
+        probe=(broken, "stsb"),
+    )
     problems = check_names(wrong)
+    probe = problems.pop()
+    assert probe.startswith("--probe is 'stsb': it is neither a file or folder here nor a Hub id")
     assert problems == [
         "--train-data is 'nowhere.csv': there is no file or folder 'nowhere.csv'",
+        "--more-data is 'lost.csv': there is no file or folder 'lost.csv'",
         f"--select-on is {wrong.select_on!r}: there is no file or folder {wrong.select_on!r}; did you mean {broken!r}?",
         "--report-on is 'builtin:sports/scored:dev': builtin:sports has no scored:dev; it has pairs, scored, "
         "triplets, sentences, each with :train, :validation, :test",
     ]
     with pytest.raises(RequestError) as caught:
         prepare(wrong)
-    assert list(caught.value.problems) == problems
+    assert list(caught.value.problems) == [*problems, probe]
     # The training rows are on the Hub, which a test cannot reach: the wrong name is found before it is asked.
     with pytest.raises(RequestError, match="--report-on is 'stsb': it is neither a file or folder here nor a Hub id"):
         prepare(recipe("org/rows", select_on=broken, report_on="stsb"))
@@ -97,7 +307,9 @@ def test_names_are_checked_without_any_heavy_import() -> None:
     assert done.stdout.strip() == "[]"
 
 
-@pytest.mark.parametrize(("loss", "shape"), [(None, "pairs"), ("mnrl", "pairs"), ("cosent", "scored")])
+@pytest.mark.parametrize(
+    ("loss", "shape"), [(None, "pairs"), ("mnrl", "pairs"), ("cosent", "scored"), ("simcse", "sentences")]
+)
 def test_the_built_in_corpus_without_a_shape_is_one_that_the_loss_learns_from(loss: str | None, shape: str) -> None:
     assert prepare(recipe("builtin:sports", loss=loss), offline=True).train.source.shape == shape
 
@@ -111,8 +323,8 @@ def test_which_shapes_can_be_learned_from_has_one_order_in_every_process() -> No
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=CHECKOUT, env=environment
         )
         found.add(done.stdout.strip())
-    assert found == {"pairs triplets scored"}
-    assert {"pairs", "triplets", "scored"} == {shape for shapes in LOSS_SHAPES.values() for shape in shapes}
+    assert found == {"pairs triplets scored sentences"}
+    assert set(SHAPES) == {shape for shapes in LOSS_SHAPES.values() for shape in shapes}
 
 
 def test_both_parts_of_a_split_file_are_checked_for_leaks(tmp_path: Path) -> None:

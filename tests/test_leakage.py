@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import json
 import tracemalloc
@@ -45,8 +46,8 @@ def graded(pairs: list[tuple[str, str]], first_row: int = 0) -> Dataset:
     return rows(pairs, "sentence1 sentence2", first_row).add_column("score", [0.5] * len(pairs))
 
 
-def check(train: Dataset, pairs: list[tuple[str, str]], **options: float) -> tuple[Leaks, Leakage]:
-    leaks = find_leaks(train, {"held out": graded(pairs)}, progress=False, **options)
+def check(train: Dataset, pairs: list[tuple[str, str]], *, jaccard: float = 0.8) -> tuple[Leaks, Leakage]:
+    leaks = find_leaks(train, {"held out": graded(pairs)}, progress=False, jaccard=jaccard)
     assert leaks.drop.dtype == np.int64
     return leaks, leaks.facts[0]
 
@@ -221,6 +222,37 @@ def test_without_keeps_the_rest_in_order_and_the_source_rows_are_named() -> None
     assert leaks.drop.tolist() == sorted(leaks.drop.tolist())
     assert set(fact.examples) == {(2_400, 1), (4_999, 0)}
     assert without(train, leaks)["row"][:] == [row for row in shuffled.tolist() if row not in (2_400, 4_999)]
+
+
+def test_several_training_sets_are_checked_together_and_each_loses_its_own_rows() -> None:
+    first = rows([*FILLER, PAIRS[0]])
+    second = graded([PAIRS[1], FILLER[1], (PAIRS[0][1].upper(), PAIRS[0][0])], first_row=50)
+    third = rows([(LONG,), ("a sentence that nobody else has",)], "sentence")
+    leaks = find_leaks(
+        first, {"one": graded([PAIRS[0]]), "both": graded(PAIRS)}, further=[second, third], progress=False
+    )
+    assert leaks.drop.tolist() == [4]
+    assert [drop.tolist() for drop in leaks.further] == [[0, 2], []]
+    assert all(drop.dtype == np.int64 for drop in leaks.further)
+    one, both = leaks.facts
+    # A pair that two sets hold is one pair; rows are dropped from each of them.
+    assert (one.pairs_exact, one.sentences_exact, one.rows_dropped) == (1, 2, 2)
+    assert (both.pairs_exact, both.sentences_exact, both.rows_dropped) == (2, 4, 3)
+    assert both.examples == ((4, 0),)  # row numbers of one set alone
+    assert without(first, leaks)["row"][:] == [0, 1, 2, 3]
+    assert without(second, leaks, 0)["row"][:] == [51]
+    assert without(third, leaks, 1) is third
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.sampled_from([*PAIRS, *FILLER]), max_size=12), st.integers(0, 12))
+def test_a_set_in_two_pieces_leaks_as_it_does_whole(pairs: list[tuple[str, str]], at: int) -> None:
+    cut = min(at, len(pairs))
+    whole, fact = check(rows(pairs) if pairs else rows(PAIRS).select([]), PAIRS)
+    pieces = [rows(part) if part else rows(PAIRS).select([]) for part in (pairs[:cut], pairs[cut:])]
+    split = find_leaks(pieces[0], {"held out": graded(PAIRS)}, further=pieces[1:], progress=False)
+    assert [*split.drop, *(split.further[0] + cut)] == whole.drop.tolist()
+    assert dataclasses.replace(split.facts[0], examples=()) == dataclasses.replace(fact, examples=())
 
 
 def test_no_more_than_a_few_examples_are_kept() -> None:

@@ -63,10 +63,27 @@ def test_packaged_weights_that_differ_are_refused(
         models.load("builtin:all-MiniLM-L6-v2")
 
 
+def test_a_prompt_stands_before_each_text_here_and_in_the_saved_model(tmp_path: Path) -> None:
+    folder = str(tiny_model(tmp_path / "tiny"))
+    plain, facts = models.load(folder)
+    assert facts.prompt == ""
+    expected = plain.encode("about sport: the dog ran")
+    model, facts = models.load(folder, prompt="about sport: ")
+    assert facts.prompt == "about sport: "
+    assert (model.encode("the dog ran") == expected).all() and (plain.encode("the dog ran") != expected).any()
+    models.save(model, tmp_path / "saved")
+    saved, facts = models.load(str(tmp_path / "saved"))
+    assert facts.prompt == "about sport: ", "a prompt that a model brings along is told too"
+    assert (saved.encode("the dog ran") == expected).all()
+    bare, facts = models.load(str(tmp_path / "saved"), prompt="")
+    assert facts.prompt == ""
+    assert (bare.encode("about sport: the dog ran") == expected).all()
+
+
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("builtin:bert", "unknown built-in model"),
+        ("builtin:bert", "unknown built-in model 'builtin:bert'; there are .*all-MiniLM-L6-v2 and .*splade-MiniLM-L6"),
         ("./nowhere", "no model folder at ./nowhere"),
         ("/no/such/place", "no model folder"),
         ("a/b/c", "no model folder"),

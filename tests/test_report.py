@@ -4,105 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from html.parser import HTMLParser
-from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
+from report_page import DEV, TEST, Page, both, compared, read, row_scores, with_report
 from sample_record import improved, no_evidence, with_text
 
 from hf_simtune import report, report_text
 from hf_simtune.evaluation.compare import power_sentence
-from hf_simtune.plots import Axis
-from hf_simtune.record import Checkpoint, Evaluation, RunRecord
-from hf_simtune.scores_file import RowScores
+from hf_simtune.record import Checkpoint, Evaluation
 
 HOSTILE = "<script>alert(1)</script>{{7*7}}{% raw %}\x1b[31m\x00\x9b\u202e\"'&<!--]]></title></style>\ud800"
-VOID = {"meta", "wbr"}
-TEST, DEV = "sentence-transformers/stsb:test", "sentence-transformers/stsb:validation"
-
-
-def row_scores(evaluation: str = TEST, role: str = "report", n: int = 200, seed: int = 7) -> RowScores:
-    rng = np.random.default_rng(seed)
-    gold = np.round(rng.uniform(0, 5, n) * 5) / 25
-    noise = rng.normal(0, 0.16, n)
-    base = np.clip(0.1 + 0.8 * gold + noise, -1, 1)
-    tuned = np.clip(0.05 + 0.9 * gold + 0.6 * noise + rng.normal(0, 0.07, n), -1, 1)
-    return RowScores(evaluation, role, np.arange(n), np.arange(n) // 2, gold, base, tuned)
-
-
-def both(n: int = 200) -> list[RowScores]:
-    return [row_scores(n=n), row_scores(DEV, "select", n, 8)]
-
-
-def with_report(record: RunRecord, **changes: Any) -> RunRecord:
-    first, *rest = record.evaluations
-    return dataclasses.replace(record, evaluations=(dataclasses.replace(first, **changes), *rest))
-
-
-def compared(record: RunRecord, **changes: Any) -> RunRecord:
-    assert record.report.comparison
-    return with_report(record, comparison=dataclasses.replace(record.report.comparison, **changes))
-
-
-class Page(HTMLParser):
-    """Reads a page strictly: every element is closed in order, every id is there once."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.within: dict[str, list[str]] = {}
-        self.words: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-        ids = [attributes["id"] for _, attributes in self.tags if "id" in attributes]
-        assert len(ids) == len(set(ids))
-        named = {name for _, a in self.tags for name in (a.get("aria-labelledby") or "").split()}
-        assert named <= set(ids)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        for outer in self.open[:-1]:
-            self.within.setdefault(outer, []).append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-        if tag in ("td", "th", "dt", "dd", "b", "p", "small", "caption"):
-            self.words.append(" ")
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] not in ("style", "desc", "title"):
-            self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return re.sub(r" ([.,:])", r"\1", " ".join("".join(self.words).split()))
-
-
-def read(html: str) -> Page:
-    """The page, after the checks that hold for every page."""
-    assert "<script" not in html.lower()
-    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]", html)
-    assert not re.search(r"\b(nan|None|inf|Undefined)\b", html)
-    html.encode("utf-8")
-    page = Page(html)
-    loads = {"src", "href", "xlink:href", "action", "srcset", "data", "poster", "style"}
-    for tag, attributes in page.tags:
-        assert tag not in {"script", "link", "img", "iframe", "object", "embed", "form", "base", "image", "use"}
-        assert not [name for name in attributes if name in loads or name.startswith("on")]
-    assert "url(" not in html
-    assert "@import" not in html
-    return page
 
 
 def test_the_headline_is_the_verdict_with_its_gain_and_interval() -> None:
@@ -204,75 +118,6 @@ def test_missing_row_scores_are_said_to_be_missing() -> None:
     assert read(report.render(improved(), [])).text.count("so there is nothing to draw") == 2
 
 
-@pytest.mark.parametrize("n", [1, 2, 3])
-def test_a_handful_of_rows_makes_a_page(n: int) -> None:
-    page = read(report.render(improved(), [row_scores(n=n)]))
-    assert f"all {n} rows" in page.text
-
-
-def test_rows_without_a_similarity_are_left_out_and_counted() -> None:
-    part = row_scores()
-    part.tuned[3] = np.nan
-    part.base[5] = np.nan
-    text = read(report.render(improved(), [part])).text
-    assert "all 198 rows" in text
-    assert "2 rows are left out, for lack of a similarity" in text
-    part.tuned[:] = np.nan
-    assert "nothing to draw" in read(report.render(improved(), [part])).text
-
-
-def test_both_scatter_plots_have_a_dot_a_row_on_the_same_axes() -> None:
-    html = report.render(improved(), [row_scores(n=120)])
-    plots = re.findall(r'<svg class="plot"[^>]*rows0-(?:base|tuned).*?</svg>', html, re.DOTALL)
-    assert len(plots) == 2
-    assert [plot.count("h0") for plot in plots] == [120, 120]
-    axes = [re.findall(r"<text[^>]*>[^<]*</text>", plot) for plot in plots]
-    assert axes[0] == axes[1]
-
-
-def test_many_rows_are_sampled_the_same_way_each_time_and_the_page_says_so() -> None:
-    parts = [row_scores(n=5000)]
-    html = report.render(improved(), parts)
-    assert html == report.render(improved(), parts)
-    assert "3,000 of 5,000 rows, the same in both, drawn with a fixed seed" in read(html).text
-    (dots,) = re.findall(r'<g class="dots tuned">.*?</g>', html, re.DOTALL)
-    assert dots.count("<path") == 3000
-    assert len(html) < 400_000
-
-
-def test_movers_are_the_rows_whose_distance_to_their_place_by_gold_changed_most() -> None:
-    def values(*numbers: float) -> NDArray[np.float64]:
-        return np.array(numbers)
-
-    part = RowScores(
-        TEST,
-        "report",
-        np.array([10, 11, 12, 13]),
-        np.arange(4),
-        gold=values(0.1, 0.2, 0.3, 0.4),
-        base=values(0.9, 0.2, 0.3, 0.4),  # row 10 is last, the others move up one place
-        tuned=values(0.1, 0.2, 0.4, 0.3),  # rows 12 and 13 have changed places
-    )
-    better, worse = report.movers(part, 8)
-    assert [(m.row, m.before, m.after) for m in better] == [(10, 3.0, 0.0), (11, 1.0, 0.0)]
-    assert worse == []
-    better, worse = report.movers(dataclasses.replace(part, base=part.tuned, tuned=part.base), 1)
-    assert better == []
-    assert [(m.row, m.before, m.after) for m in worse] == [(10, 0.0, 3.0)]
-
-
-def test_texts_are_shown_only_when_given_and_only_for_rows_that_moved() -> None:
-    part = row_scores()
-    texts = {(TEST, row): (f"first <b>{row}</b>", f"second & {row}") for row in range(200)}
-    better, worse = report.movers(part, 8)
-    html = report.render(improved(), [part], texts=texts)
-    read(html)
-    assert html.count("first &lt;b&gt;") == len(better) + len(worse)
-    assert f"first &lt;b&gt;{better[0].row}&lt;/b&gt;" in html
-    assert "mind their terms" in html
-    assert "mind their terms" not in report.render(improved(), [part])
-
-
 def test_hostile_names_and_texts_are_shown_and_do_nothing() -> None:
     record = with_text(HOSTILE)
     title = record.report.source.title
@@ -295,16 +140,6 @@ def test_any_text_at_all_leaves_a_well_formed_page(text: str) -> None:
     html.encode("utf-8")
     assert {tag for tag, _ in page.tags}.isdisjoint({"script", "img", "link"})
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", html)
-
-
-@settings(deadline=None, max_examples=25)
-@given(
-    rows=st.lists(st.tuples(st.floats(0, 1), *[st.floats(-1, 1) | st.just(float("nan"))] * 2), min_size=1, max_size=25)
-)
-def test_any_similarities_make_a_page(rows: list[tuple[float, float, float]]) -> None:
-    gold, base, tuned = (np.array(column) for column in zip(*rows, strict=True))
-    part = RowScores(TEST, "report", np.arange(len(rows)), np.arange(len(rows)), gold, base, tuned)
-    read(report.render(improved(), [part]))
 
 
 def test_the_curve_starts_at_the_base_marks_the_chosen_step_and_breaks_where_a_score_is_missing() -> None:
@@ -429,22 +264,6 @@ def test_the_times_of_a_run_that_was_taken_up_again_are_those_of_its_last_start(
     text = read(report.render(again, both())).text
     assert "in 45 min 12 s (the last start only)." in text
     assert "Time of the last start only" in text
-
-
-def test_the_axis_holds_its_values_and_labels_its_ticks_evenly() -> None:
-    axis = Axis.over([-0.21, 0.98])
-    assert (axis.low, axis.high) == (-0.25, 1.0)
-    assert axis.texts() == ["\N{MINUS SIGN}0.25", "0.00", "0.25", "0.50", "0.75", "1.00"]
-    assert Axis.over([0, 1503], whole=True, tight=True).texts() == ["0", "500", "1,000", "1,500"]
-
-
-@settings(deadline=None, max_examples=100)
-@given(values=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=6))
-def test_an_axis_over_any_values_is_finite_and_contains_them(values: list[float]) -> None:
-    axis = Axis.over(values)
-    assert axis.low < axis.high
-    assert all(-1e-6 <= axis.place(value, 0, 1) <= 1 + 1e-6 for value in values)
-    assert 1 <= len(axis.ticks) <= 12
 
 
 def test_an_evaluation_of_an_unknown_role_is_shown_under_its_own_name() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from conftest import CHECKOUT
 
 from hf_simtune.data.load import Loaded, load
 from hf_simtune.data.normalise import normalised
-from hf_simtune.data.split import _groups, split
+from hf_simtune.data.split import TooFewRows, _groups, cut, split
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.groups import connected_groups, groups_of_ids
 
@@ -121,6 +122,40 @@ def test_rows_of_one_group_of_the_data_stay_together(tmp_path: Path) -> None:
     assert sum(map(len, found)) == 150
 
 
+def test_a_triplet_is_connected_by_any_of_its_three_texts(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0).integers
+    rows = [[f"Sentence {number}" for number in draw(3000, size=3)] for _ in range(800)]
+    path = tmp_path / "rows.jsonl"
+    names = ("anchor", "positive", "negative")
+    path.write_text("\n".join(json.dumps(dict(zip(names, row, strict=True))) for row in rows), encoding="utf-8")
+    found = _groups(load(str(path), cache_dir=tmp_path / "cache")).tolist()
+    # By hand: join two rows' labels wherever they share a text, until nothing changes.
+    labels = list(range(len(rows)))
+    holders: dict[str, list[int]] = {}
+    for at, row in enumerate(rows):
+        for text in row:
+            holders.setdefault(text, []).append(at)
+    changed = True
+    while changed:
+        changed = False
+        for shared in holders.values():
+            lowest = min(labels[at] for at in shared)
+            changed = changed or any(labels[at] != lowest for at in shared)
+            for at in shared:
+                labels[at] = lowest
+    order = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    assert found == [order[label] for label in labels]
+    assert 20 < len(order) < 800
+
+
+def test_the_smaller_parts_can_be_bounded(tmp_path: Path) -> None:
+    loaded = scored(tmp_path, [row(f"a{n}", f"b{n}") for n in range(500)])
+    groups, parts = cut(loaded, 0, most=20)
+    assert groups.tolist() == list(range(500))
+    assert np.bincount(parts).tolist() == [460, 20, 20]
+    assert np.array_equal(cut(loaded, 0, most=50)[1], cut(loaded, 0)[1])
+
+
 def test_a_large_group_is_trained_on(tmp_path: Path) -> None:
     rows = [row("the same", f"b{n}") for n in range(100)] + [row(f"a{n}", f"c{n}") for n in range(400)]
     train, _, _ = split(scored(tmp_path, rows), seed=0)
@@ -128,7 +163,7 @@ def test_a_large_group_is_trained_on(tmp_path: Path) -> None:
 
 
 def test_too_few_groups_are_refused_with_how_many_are_needed(tmp_path: Path) -> None:
-    with pytest.raises(RequestError, match=r"500 rows in 1 groups .* about 100 groups"):
+    with pytest.raises(TooFewRows, match=r"500 rows in 1 groups .* about 100 groups"):
         split(scored(tmp_path, [row("the same", f"b{n}") for n in range(500)]), seed=0)
     with pytest.raises(RequestError, match="60 rows in 60 groups"):
         split(scored(tmp_path, [row(f"a{n}", f"b{n}") for n in range(60)]), seed=0)

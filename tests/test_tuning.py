@@ -70,7 +70,16 @@ def entered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_run_folder_holds_what_it_promises(finished: tuple[Path, RunRecord]) -> None:
     folder, record = finished
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model", "README.md", "report.html", "record.json", "scores.parquet", "trainer", "plan.json"}
+    assert names == {
+        "model",
+        "README.md",
+        "report.html",
+        "record.json",
+        "scores.parquet",
+        "plots",
+        "trainer",
+        "plan.json",
+    }
     assert RunRecord.load(folder / "record.json") == record
     assert (folder / "model" / "README.md").read_text(encoding="utf-8") == (folder / "README.md").read_text(
         encoding="utf-8"
@@ -191,10 +200,10 @@ def test_a_restored_checkpoint_that_is_not_the_scored_one_fails_the_run(
     # The library logs a failed restore and goes on with the last weights.
     from hf_simtune import train
 
-    def restore_nothing(self: train.Trainer, path: str) -> None:
+    def restore_nothing(self: train.DenseTrainer, path: str) -> None:
         next(iter(self.model.parameters())).data.add_(1.0)
 
-    monkeypatch.setattr(train.Trainer, "_load_from_checkpoint", restore_nothing)
+    monkeypatch.setattr(train.DenseTrainer, "_load_from_checkpoint", restore_nothing)
     with pytest.raises(RunError, match="are not those that were scored"):
         tune(small(model), out=tmp_path)
 

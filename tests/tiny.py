@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["hub_folder_from_rows", "tiny_encoder", "tiny_model", "tiny_splade"]
+__all__ = ["hub_folder_from_rows", "tiny_checkpoint", "tiny_encoder", "tiny_model", "tiny_splade", "tiny_static"]
 
 _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _WORDS = """
@@ -132,6 +132,26 @@ def tiny_splade(folder: Path, seed: int = 0) -> Path:
     modules = [Transformer(str(encoder), transformer_task="fill-mask"), SpladePooling("max")]
     SparseEncoder(modules=modules, device="cpu").save(str(folder))
     shutil.rmtree(encoder)
+    return folder
+
+
+def tiny_checkpoint(folder: Path, kind: str = "bert", seed: int = 0, *, head: bool = True) -> Path:
+    """Save a random two-layer encoder as transformers does, with a masked-language head or not. Returns `folder`."""
+    _encoder(folder, kind, seed, head=head).rename(folder)
+    return folder
+
+
+def tiny_static(folder: Path, seed: int = 0) -> Path:
+    """Save a static model, a table of random vectors for the tiny word pieces. Returns `folder`."""
+    import torch
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
+    from transformers import BertTokenizer
+
+    vocabulary = _vocabulary()
+    table = torch.randn(len(vocabulary), 16, generator=torch.Generator().manual_seed(seed))
+    tokenizer = BertTokenizer(vocab=vocabulary, model_max_length=128)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=table)], device="cpu").save(str(folder))
     return folder
 
 

@@ -21,7 +21,7 @@ from hf_simtune.bench.worker import Job
 from hf_simtune.data.load import load
 from hf_simtune.data.shapes import CANONICAL
 from hf_simtune.errors import RequestError
-from hf_simtune.recipe import BUILTIN_MINILM, LOSS_SHAPES
+from hf_simtune.recipe import BUILTIN_MINILM, LOSS_SHAPES, Recipe
 from hf_simtune.record import Machine, Source
 from hf_simtune.speed import choose
 
@@ -149,7 +149,7 @@ def measure(
     base, facts = models.load(model, max_length=max_length)
     if max_length is None:
         max_length = base.max_seq_length
-    built = losses.build(loss_name, base, TEMPERATURE)
+    built = losses.build(loss_name, base, Recipe(temperature=TEMPERATURE))
     method, why = choose.choose(forward, base, built, texts=choose.texts_of(rows[:8]))
     log.info("our forward pass: %s (%s)", method, why)
     automatic, why = precision.decide("auto")

@@ -22,6 +22,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from hf_simtune import losses, machine
+from hf_simtune.recipe import Recipe
 from hf_simtune.speed.allocator import freed_memory_kept
 from hf_simtune.speed.forward import sorted_forward
 
@@ -162,7 +163,7 @@ def main(job_file: str) -> None:
     model = SentenceTransformer(job.model).float()
     if job.max_length is not None:
         model.max_seq_length = job.max_length
-    loss = losses.build(job.loss, model, job.temperature)
+    loss = losses.build(job.loss, model, Recipe(temperature=job.temperature))
     counter = Counter()
     loss.register_forward_pre_hook(counter.given)
     model[0].register_forward_pre_hook(counter.passed)

@@ -1,22 +1,29 @@
-"""The rows of a run: training, selection and report rows, checked, leaks taken out."""
+"""The rows of a run: to train, to select, to report and to probe, checked, leaks taken out."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from datasets import Dataset
 
+from hf_simtune.data.held_out import hold_out
 from hf_simtune.data.leakage import EXAMPLES, Leaks, find_leaks, shared_pairs, without
 from hf_simtune.data.load import Loaded, load
 from hf_simtune.data.spec import FORMS, check_names
-from hf_simtune.data.split import split, titled
-from hf_simtune.errors import RequestError
+from hf_simtune.data.split import TooFewRows, split, titled
+from hf_simtune.data.training import training_rows
+from hf_simtune.errors import DataError, RequestError
 from hf_simtune.recipe import LOSS_SHAPES, Recipe
+from hf_simtune.rules import named_losses
 
-__all__ = ["Inputs", "prepare"]
+__all__ = ["Further", "Inputs", "prepare", "training_rows"]
 
-# Where a recipe for unscored rows is measured when it does not say: they hold no scores of their own.
+# Where rows are measured that neither hold scores nor are enough to hold some out, when a recipe does not say.
 STSB = ("sentence-transformers/stsb:validation", "sentence-transformers/stsb:test")
 SPORTS = ("builtin:sports/scored:validation", "builtin:sports/scored:test")
 # From this share of the report rows on, pairs that are selection rows too are no accident. STSb's own test rows share
@@ -26,40 +33,115 @@ log = logging.getLogger("hf_simtune")
 
 
 @dataclasses.dataclass(frozen=True)
+class Further:
+    """One more training set."""
+
+    loaded: Loaded
+    rows: Dataset  # those that are used: without leaks, unless they were asked for
+    loss: str  # as the recipe names it, or the first that takes the shape
+
+
+@dataclasses.dataclass(frozen=True)
 class Inputs:
-    """What a run trains on, selects on and reports on."""
+    """What a run trains on, selects on, reports on and probes."""
 
     train: Loaded
     rows: Dataset  # the training rows that are used: without leaks, unless they were asked for
     select: Loaded
     report: Loaded
     leaks: Leaks
+    probes: tuple[Loaded, ...] = ()
+    further: tuple[Further, ...] = ()
 
     @property
     def fingerprints(self) -> dict[str, str]:
-        """The three sets of rows by their content."""
+        """Each set of rows by its content: "train", "select", "report", "probe 1", "further 1" and so on."""
         parts = {"train": self.train, "select": self.select, "report": self.report}
+        parts |= {f"probe {number}": loaded for number, loaded in enumerate(self.probes, 1)}
+        parts |= {f"further {number}": one.loaded for number, one in enumerate(self.further, 1)}
         return {name: loaded.source.fingerprint for name, loaded in parts.items()}
 
 
 def prepare(recipe: Recipe, *, offline: bool = False) -> Inputs:
     """Load and check everything that a recipe names.
 
-    The three sets of rows have titles of their own, by which the leak check, the record and the report know them. Where
-    two sources have one name, such as two files in different folders, the selection rows' title ends in their role.
+    Where a recipe names no rows to select and report on, scored training rows are split, and pairs and triplets are
+    held out and graded (``split``, ``hold_out``). Where that cannot be done (too few rows; plain sentences, which hold
+    no pairs; the built-in corpus, which has graded rows of its own), the run is measured on STSb, or offline on the
+    built-in corpus.
+
+    All sets to be measured on have titles of their own, by which the leak check, the record and the report know them.
+    Where two sources have one name, such as two files in different folders, one title ends in the set's role; the
+    report rows keep theirs.
 
     Args:
         recipe: a recipe that has been checked.
-        offline: never ask the Hub: refuse its names, and measure unscored rows on the built-in sports corpus.
+        offline: never ask the Hub: refuse its names, and measure on the built-in sports corpus.
 
     Raises:
-        RequestError: names that stand for nothing, all of them at once and before anything is loaded; selection and
-            report rows that share 1 % of the report rows or more (below that a warning is logged); too few rows.
+        RequestError: names that stand for nothing, all of them at once and before anything is loaded; rows that the
+            recipe cannot use, of all sets at once; selection and report rows that share 1 % of the report rows or more
+            (below that a warning is logged); too few rows.
         DataError, HubError: with what was wrong where.
     """
     if problems := check_names(recipe, offline=offline):
         raise RequestError(problems, hint=FORMS)
-    train = load(
+    named = [name for name in (recipe.select_on, recipe.report_on) if name is not None]
+    losses, probed = named_losses(recipe.more_data), recipe.probe or ()
+    train, *others = _all(
+        [
+            partial(_training_rows, recipe),
+            *(partial(_evaluation_rows, name, recipe) for name in named),
+            *(partial(_probe_rows, name, recipe) for name in probed),
+            *(partial(_further_rows, name, loss, recipe) for loss, name in losses),
+        ]
+    )
+    probes, further = others[len(named) : len(named) + len(probed)], others[len(named) + len(probed) :]
+    train, select, report = (train, *others[:2]) if named else _measured(train, recipe, offline)
+    report, select, *probes = _told_apart([report, select, *probes])
+    _check_apart(select, report)
+    leaks = find_leaks(
+        train.dataset,
+        {loaded.source.title: loaded.dataset for loaded in (select, report, *probes)},
+        further=[loaded.dataset for loaded in further],
+    )
+    rows = [without(train.dataset, leaks)]
+    rows += [without(loaded.dataset, leaks, number) for number, loaded in enumerate(further)]
+    dropped = len(leaks.drop) + sum(map(len, leaks.further))
+    if dropped:
+        done = "kept, as asked for" if recipe.keep_leaks else "dropped"
+        log.warning("%d training rows are evaluation pairs: %s", dropped, done)
+    if recipe.keep_leaks:
+        rows = [loaded.dataset for loaded in (train, *further)]
+        facts = tuple(dataclasses.replace(fact, rows_dropped=0) for fact in leaks.facts)
+        leaks = dataclasses.replace(leaks, facts=facts)
+    _check_sizes(rows, [loaded.source.title for loaded in (train, *further)], recipe.batch_size)
+    kept = tuple(
+        Further(loaded, left, loss or _default_loss(loaded.source.shape))
+        for loaded, left, (loss, _) in zip(further, rows[1:], losses, strict=True)
+    )
+    return Inputs(train, rows[0], select, report, leaks, tuple(probes), kept)
+
+
+def _all(loads: Sequence[Callable[[], Loaded]]) -> list[Loaded]:
+    """What each loads; where some are refused, all of their problems at once."""
+    loaded, refused = [], list[RequestError]()
+    for one in loads:
+        try:
+            loaded.append(one())
+        except RequestError as error:
+            refused.append(error)
+    if len(refused) == 1:
+        raise refused[0]
+    if refused:
+        kind = DataError if all(isinstance(error, DataError) for error in refused) else RequestError
+        hints = dict.fromkeys(error.hint for error in refused if error.hint)
+        raise kind([problem for error in refused for problem in error.problems], hint="\n".join(hints) or None)
+    return loaded
+
+
+def _training_rows(recipe: Recipe) -> Loaded:
+    return load(
         recipe.train_data,
         columns=recipe.columns,
         shape=recipe.shape,
@@ -69,33 +151,58 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Inputs:
         seed=recipe.seed,
         expect=_learns(recipe.loss),
     )
-    if recipe.select_on is None and train.source.shape == "scored":
-        train, select, report = split(train, recipe.seed)
-    else:
-        select_on, report_on = recipe.select_on, recipe.report_on
-        if select_on is None or report_on is None:
-            select_on, report_on = SPORTS if offline else STSB
-            log.info("%s has no scores: measuring on %s and %s", train.source.title, select_on, report_on)
-        select, report = (_evaluation_rows(name, recipe) for name in (select_on, report_on))
-        if select.source.title == report.source.title:
-            select = dataclasses.replace(select, source=titled(select.source, "select"))
-        _check_apart(select, report)
-    leaks = find_leaks(train.dataset, {loaded.source.title: loaded.dataset for loaded in (select, report)})
-    rows = without(train.dataset, leaks)
-    if recipe.keep_leaks:
-        rows = train.dataset
-        leaks = dataclasses.replace(
-            leaks, facts=tuple(dataclasses.replace(fact, rows_dropped=0) for fact in leaks.facts)
-        )
-    if len(leaks.drop):
-        done = "kept, as asked for" if recipe.keep_leaks else "dropped"
-        log.warning("%d training rows are evaluation pairs: %s", len(leaks.drop), done)
-    if len(rows) < recipe.batch_size:
-        raise RequestError(
-            f"{len(rows)} training rows are left, fewer than one batch of {recipe.batch_size}",
-            hint=f"Give more rows, or --batch-size {max(2, len(rows) // 4)}",
-        )
-    return Inputs(train, rows, select, report, leaks)
+
+
+def _evaluation_rows(name: str, recipe: Recipe) -> Loaded:
+    return load(
+        name,
+        columns=recipe.eval_columns,
+        score_range=recipe.eval_score_range,
+        skip_bad_rows=recipe.skip_bad_rows,
+        expect=("scored",),
+        flags="--eval-",
+    )
+
+
+def _probe_rows(name: str, recipe: Recipe) -> Loaded:
+    return _found_by_name(
+        name,
+        recipe.eval_columns,
+        recipe.eval_score_range,
+        skip_bad_rows=recipe.skip_bad_rows,
+        expect=("scored",),
+        flags="--eval-",
+    )
+
+
+def _further_rows(name: str, loss: str | None, recipe: Recipe) -> Loaded:
+    return _found_by_name(
+        name,
+        recipe.columns,
+        recipe.score_range,
+        skip_bad_rows=recipe.skip_bad_rows,
+        rows=recipe.train_rows,
+        seed=recipe.seed,
+        expect=_learns(loss),
+    )
+
+
+def _found_by_name(
+    name: str, columns: tuple[str, ...] | None, score_range: tuple[float, float] | None, **options: Any
+) -> Loaded:
+    """Rows that tell what they are; where they do not, read as the recipe says of its main rows, if that fits.
+
+    Raises:
+        RequestError: what was wrong without what the recipe says.
+    """
+    first: RequestError | None = None
+    for wide, told in dict.fromkeys([(None, None), (score_range, None), (None, columns), (score_range, columns)]):
+        try:
+            return load(name, columns=told, score_range=wide, **options)
+        except RequestError as error:
+            first = first or error
+    assert first is not None
+    raise first
 
 
 def _learns(loss: str | None) -> tuple[str, ...]:
@@ -103,6 +210,45 @@ def _learns(loss: str | None) -> tuple[str, ...]:
     if loss:
         return LOSS_SHAPES[loss]
     return tuple(dict.fromkeys(shape for shapes in LOSS_SHAPES.values() for shape in shapes))
+
+
+def _default_loss(shape: str) -> str:
+    """The first loss that learns from a shape."""
+    return next(loss for loss, shapes in LOSS_SHAPES.items() if shape in shapes)
+
+
+def _measured(train: Loaded, recipe: Recipe, offline: bool) -> tuple[Loaded, Loaded, Loaded]:
+    """The rows to train, select and report on where the recipe names only the first."""
+    if train.source.shape == "scored":
+        return split(train, recipe.seed)
+    why = f"{train.source.title} holds plain sentences and no pairs"
+    if train.source.shape != "sentences":
+        why = f"{train.source.title} has no scores"
+        if train.source.kind != "builtin":
+            try:
+                parts = hold_out(train, recipe.seed)
+                log.info("%s: %s and %s", why, parts[1].source.part, parts[2].source.part)
+                return parts
+            except TooFewRows as error:
+                why = "; ".join(error.problems)
+    names = SPORTS if offline else STSB
+    log.info("%s: measuring on %s and %s", why, *names)
+    select, report = _all([partial(_evaluation_rows, name, recipe) for name in names])
+    return train, select, report
+
+
+def _told_apart(loaded: Sequence[Loaded]) -> list[Loaded]:
+    """The report rows, the selection rows and the probes, each under a title of its own."""
+    found: list[Loaded] = []
+    roles = ["report", "select", *(f"probe {number}" for number in range(1, len(loaded) - 1))]
+    for one, role in zip(loaded, roles, strict=True):
+        sources = itertools.chain(
+            [one.source, titled(one.source, role)],
+            (titled(one.source, f"{role}, {number}") for number in itertools.count(2)),
+        )
+        taken = {other.source.title for other in found}
+        found.append(dataclasses.replace(one, source=next(source for source in sources if source.title not in taken)))
+    return found
 
 
 def _check_apart(select: Loaded, report: Loaded) -> None:
@@ -122,12 +268,12 @@ def _check_apart(select: Loaded, report: Loaded) -> None:
     log.warning("%s: too few to matter, below %g %%", told, 100 * OVERLAP)
 
 
-def _evaluation_rows(name: str, recipe: Recipe) -> Loaded:
-    return load(
-        name,
-        columns=recipe.eval_columns,
-        score_range=recipe.eval_score_range,
-        skip_bad_rows=recipe.skip_bad_rows,
-        expect=("scored",),
-        flags="--eval-",
-    )
+def _check_sizes(rows: Sequence[Dataset], titles: Sequence[str], batch_size: int) -> None:
+    """Refuse training sets that do not fill one batch."""
+    named = [(f" of {title}" if len(rows) > 1 else "", len(left)) for title, left in zip(titles, rows, strict=True)]
+    small = [(title, left) for title, left in named if left < batch_size]
+    if small:
+        raise RequestError(
+            [f"{left} training rows{title} are left, fewer than one batch of {batch_size}" for title, left in small],
+            hint=f"Give more rows, or --batch-size {max(2, min(left for _, left in small) // 4)}",
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from datasets import Dataset
@@ -35,15 +35,22 @@ class Leaks:
 
     Attributes:
         drop: positions in the training set of the rows that hold an evaluation pair, sorted and distinct, int64.
-        facts: one record for each evaluation set, in the order they were given.
+        facts: one record for each evaluation set, in the order they were given, on all training sets together.
+        further: as ``drop``, for each further training set, in the order they were given.
     """
 
     drop: np.ndarray
     facts: tuple[Leakage, ...]
+    further: tuple[np.ndarray, ...] = ()
 
 
 def find_leaks(
-    train: Dataset, evaluations: Mapping[str, Dataset], *, jaccard: float = 0.8, progress: bool = True
+    train: Dataset,
+    evaluations: Mapping[str, Dataset],
+    *,
+    further: Sequence[Dataset] = (),
+    jaccard: float = 0.8,
+    progress: bool = True,
 ) -> Leaks:
     """Find the evaluation pairs and sentences that occur in the training rows.
 
@@ -64,6 +71,8 @@ def find_leaks(
         train: columns ``anchor, positive``, ``anchor, positive, negative``, ``sentence1, sentence2`` or ``sentence``,
             and ``row``, the number of the row in its source.
         evaluations: by title, columns ``sentence1, sentence2, row``.
+        further: more training sets, each with such columns of its own. The facts count what occurs in any of the sets
+            once, and the rows dropped from all of them; their examples are rows of ``train`` alone.
         jaccard: from which Jaccard similarity of their three-character shingles two sentences are near, 0.5..1.
             Candidates come from MinHash; each is checked exactly.
         progress: show a bar, on a terminal, when it takes more than a second.
@@ -74,40 +83,38 @@ def find_leaks(
     """
     if not 0.5 <= jaccard <= 1:  # NaN included
         raise RequestError(f"jaccard is {jaccard}; two sentences can be called near from 0.5 to 1")
-    columns, compared = _columns(train)
+    sets = [train, *further]
+    shapes = [_columns(rows) for rows in sets]
     known = _Known(evaluations)
     near_texts = NearTexts(list(known.ids), jaccard)
     found = _Found()
-    with tqdm(total=len(train), desc="Leak check", unit=" rows", delay=1, disable=None if progress else True) as bar:
-        for start, rows, forms in _batches(train, columns):
-            distinct = list(dict.fromkeys(form for column in forms for form in column))
-            near = {form: ids for form, ids in zip(distinct, near_texts.near(distinct), strict=True) if ids}
-            found.exact_texts.update(known.ids[form] for form in distinct if form in known.ids)
-            for ids in near.values():
-                found.near_texts.update(ids)
-            for one, other in compared:
-                for offset, (first, second) in enumerate(zip(forms[one], forms[other], strict=True)):
-                    same = known.pair(first, second)
-                    pairs = set() if same is None else {same}
-                    if first in near and second in near:
-                        pairs |= known.pairs_between(near[first], near[second])
-                    found.pairs.extend(_Hit(start + offset, rows[offset], pair, pair == same) for pair in sorted(pairs))
-            bar.update(len(rows))
-    drop = np.array(sorted({hit.position for hit in found.pairs}), dtype=np.int64)
-    return Leaks(drop, tuple(_fact(title, part, found, jaccard) for title, part in known.parts.items()))
+    with tqdm(
+        total=sum(map(len, sets)), desc="Leak check", unit=" rows", delay=1, disable=None if progress else True
+    ) as bar:
+        for which, (of, (columns, compared)) in enumerate(zip(sets, shapes, strict=True)):
+            for start, rows, forms in _batches(of, columns):
+                found.look(which, start, rows, forms, compared, known, near_texts)
+                bar.update(len(rows))
+    drops = [
+        np.array(sorted({hit.position for hit in found.pairs if hit.of == n}), dtype=np.int64) for n in range(len(sets))
+    ]
+    facts = tuple(_fact(title, part, found, jaccard) for title, part in known.parts.items())
+    return Leaks(drops[0], facts, tuple(drops[1:]))
 
 
-def without(train: Dataset, leaks: Leaks) -> Dataset:
+def without(train: Dataset, leaks: Leaks, further: int | None = None) -> Dataset:
     """The training rows that are no evaluation pair, in their order.
 
     Args:
         train: the very rows that ``find_leaks`` was given.
         leaks: what it answered.
+        further: the rows are those of this further training set, counted from 0.
     """
-    if not len(leaks.drop):
+    drop = leaks.drop if further is None else leaks.further[further]
+    if not len(drop):
         return train
     keep = np.ones(len(train), dtype=bool)
-    keep[leaks.drop] = False
+    keep[drop] = False
     return train.select(np.flatnonzero(keep))
 
 
@@ -141,6 +148,7 @@ _Pair = tuple[int, int]  # the ids of two texts, the lower first
 class _Hit:
     """A training row that holds an evaluation pair."""
 
+    of: int  # 0: the training rows; n: the nth further set
     position: int
     row: int
     pair: _Pair
@@ -152,6 +160,31 @@ class _Found:
     pairs: list[_Hit] = dataclasses.field(default_factory=list)
     exact_texts: set[int] = dataclasses.field(default_factory=set)
     near_texts: set[int] = dataclasses.field(default_factory=set)  # the exact ones too
+
+    def look(
+        self,
+        of: int,
+        start: int,
+        rows: list[int],
+        forms: list[list[str]],
+        compared: tuple[tuple[int, int], ...],
+        known: _Known,
+        near_texts: NearTexts,
+    ) -> None:
+        """Add what one batch of a training set holds, as ``_batches`` gives it."""
+        distinct = list(dict.fromkeys(form for column in forms for form in column))
+        near = {form: ids for form, ids in zip(distinct, near_texts.near(distinct), strict=True) if ids}
+        self.exact_texts.update(known.ids[form] for form in distinct if form in known.ids)
+        for ids in near.values():
+            self.near_texts.update(ids)
+        for one, other in compared:
+            for offset, (first, second) in enumerate(zip(forms[one], forms[other], strict=True)):
+                same = known.pair(first, second)
+                pairs = set() if same is None else {same}
+                if first in near and second in near:
+                    pairs |= known.pairs_between(near[first], near[second])
+                at, row = start + offset, rows[offset]
+                self.pairs.extend(_Hit(of, at, row, pair, pair == same) for pair in sorted(pairs))
 
 
 @dataclasses.dataclass
@@ -201,7 +234,7 @@ def _fact(title: str, part: _Part, found: _Found, jaccard: float) -> Leakage:
     hits = [hit for hit in found.pairs if hit.pair in part.pairs]
     exact = {hit.pair for hit in hits if hit.exact}
     near = {hit.pair for hit in hits} - exact
-    examples = dict.fromkeys((hit.row, part.pairs[hit.pair][0]) for hit in hits)
+    examples = dict.fromkeys((hit.row, part.pairs[hit.pair][0]) for hit in hits if hit.of == 0)
     return Leakage(
         evaluation=title,
         pairs_exact=sum(len(part.pairs[pair]) for pair in exact),
@@ -209,7 +242,7 @@ def _fact(title: str, part: _Part, found: _Found, jaccard: float) -> Leakage:
         sentences_exact=len(part.texts & found.exact_texts),
         sentences_near=len(part.texts & found.near_texts - found.exact_texts),
         sentences=len(part.texts),
-        rows_dropped=len({hit.position for hit in hits}),
+        rows_dropped=len({(hit.of, hit.position) for hit in hits}),
         jaccard=jaccard,
         examples=tuple(examples)[:EXAMPLES],
     )

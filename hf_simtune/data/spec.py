@@ -10,6 +10,7 @@ from pathlib import Path
 from hf_simtune.data import sports
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import Recipe
+from hf_simtune.rules import named_losses
 
 __all__ = ["FORMATS", "FORMS", "DataName", "check_names", "parse"]
 
@@ -87,26 +88,30 @@ def check_names(recipe: Recipe, *, offline: bool = False) -> list[str]:
     Looks at this disk and at the form of a name, never at the Hub: whether a Hub id exists is found out on loading.
 
     Args:
-        recipe: its ``train_data``, ``select_on`` and ``report_on`` are looked at.
+        recipe: its ``train_data``, ``more_data``, ``select_on``, ``report_on`` and ``probe`` are looked at.
         offline: names on the Hub are problems too.
     """
-    problems = []
-    for field in ("train_data", "select_on", "report_on"):
-        name = getattr(recipe, field)
-        if name is None:
-            continue
-        flag = "--" + field.replace("_", "-")
-        try:
-            parsed = parse(name)
-        except RequestError as error:
-            told = "; ".join(error.problems).removeprefix(f"{name!r}: ")
-            told = told.replace(f"{name!r} is", "it is", 1) if told.startswith(f"{name!r} is") else told
-            own = error.hint if error.hint and FORMS not in error.hint else None
-            problems.append(f"{flag} is {name!r}: {told}" + (f". {own}" if own else ""))
-        else:
-            if offline and parsed.kind == "hub":
-                problems.append(f"{flag} is {name!r}, which is on the Hub: an offline run takes only what is here")
-    return problems
+    named: list[tuple[str, str | None]] = [
+        ("--train-data", recipe.train_data),
+        *(("--more-data", name) for _, name in named_losses(recipe.more_data)),
+        ("--select-on", recipe.select_on),
+        ("--report-on", recipe.report_on),
+        *(("--probe", name) for name in recipe.probe or ()),
+    ]
+    return [problem for flag, name in named if name is not None and (problem := _problem(flag, name, offline))]
+
+
+def _problem(flag: str, name: str, offline: bool) -> str | None:
+    try:
+        parsed = parse(name)
+    except RequestError as error:
+        told = "; ".join(error.problems).removeprefix(f"{name!r}: ")
+        told = told.replace(f"{name!r} is", "it is", 1) if told.startswith(f"{name!r} is") else told
+        own = error.hint if error.hint and FORMS not in error.hint else None
+        return f"{flag} is {name!r}: {told}" + (f". {own}" if own else "")
+    if offline and parsed.kind == "hub":
+        return f"{flag} is {name!r}, which is on the Hub: an offline run takes only what is here"
+    return None
 
 
 def data_format(name: str) -> str | None:

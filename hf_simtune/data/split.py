@@ -1,4 +1,4 @@
-"""One scored file in three parts that share no sentence: to train, to select, to report."""
+"""One set of rows in three parts that share no sentence: to train, to select, to report."""
 
 from __future__ import annotations
 
@@ -18,11 +18,16 @@ from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.groups import groups_of_ids
 from hf_simtune.record import Source
 
-__all__ = ["split", "titled"]
+__all__ = ["FEWEST_GROUPS", "PARTS", "SHARES", "TooFewRows", "cut", "part_of", "split", "titled"]
 
-_SHARES = (80, 10, 10)
-_GROUPS = 10  # at least, in each part: a bootstrap over fewer says nothing
+PARTS = ("train", "select", "report")
+SHARES = (80, 10, 10)  # % of the rows
+FEWEST_GROUPS = 10  # at least, in each part: a bootstrap over fewer says nothing
 _BATCH = 2000  # rows whose texts are in memory at a time
+
+
+class TooFewRows(RequestError):
+    """Rows that cannot be split and still be measured on."""
 
 
 def split(loaded: Loaded, seed: int) -> tuple[Loaded, Loaded, Loaded]:
@@ -35,28 +40,63 @@ def split(loaded: Loaded, seed: int) -> tuple[Loaded, Loaded, Loaded]:
     Memory grows with the rows, by some hundred bytes each, and not with their texts.
 
     Raises:
-        RequestError: rows without scores, or too few groups of connected rows.
+        RequestError: rows without scores, or too few groups of connected rows (``TooFewRows``).
     """
     if loaded.source.shape != "scored":
         raise RequestError(
             f"{loaded.source.title} holds {loaded.source.shape}: only scored rows can be split to be measured on"
         )
+    _, part_of_row = cut(loaded, seed)
+    train, select, report = (
+        part_of(loaded, np.flatnonzero(part_of_row == part), part, f"{share} % of the rows")
+        for part, share in enumerate(SHARES)
+    )
+    return train, select, report
+
+
+def cut(loaded: Loaded, seed: int, most: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which rows are connected, and which part each goes to, as ``split`` says.
+
+    Args:
+        loaded: rows of any shape with two texts or more.
+        seed: of the order in which groups are dealt out.
+        most: how many rows the two smaller parts should hold at most; their tenth when not given.
+
+    Returns:
+        The group of each row, 0..G-1, and its part, 0..2 as in ``PARTS``, both of shape (rows,).
+
+    Raises:
+        TooFewRows: too few groups of connected rows.
+    """
     groups = _groups(loaded)
     sizes = np.bincount(groups)
-    needed = _GROUPS * 100 // min(_SHARES)
-    too_few = RequestError(
+    needed = FEWEST_GROUPS * 100 // min(SHARES)
+    too_few = TooFewRows(
         f"{loaded.source.title} has {len(groups):,} rows in {len(sizes):,} groups that share no sentence; to be split "
         f"into rows to train, select and report on it needs about {needed:,} groups or more",
         hint="Give more rows, or name evaluation rows of their own with --select-on and --report-on",
     )
-    if len(sizes) < 3 * _GROUPS:
+    if len(sizes) < 3 * FEWEST_GROUPS:
         raise too_few
-    part_of_group = _assign(sizes, seed)
-    if min(np.bincount(part_of_group, minlength=3)) < _GROUPS:
+    wanted, small = np.array(SHARES) / sum(SHARES) * len(groups), len(groups) * min(SHARES) / sum(SHARES)
+    if most is not None and most < small:
+        wanted, small = np.array([len(groups) - 2.0 * most, most, most]), float(most)
+    part_of_group = _assign(sizes, wanted, small, seed)
+    if min(np.bincount(part_of_group, minlength=3)) < FEWEST_GROUPS:
         raise too_few
-    part_of_row = part_of_group[groups]
-    train, select, report = (_part(loaded, np.flatnonzero(part_of_row == part), part) for part in range(3))
-    return train, select, report
+    return groups, part_of_group[groups]
+
+
+def part_of(loaded: Loaded, rows: NDArray[np.int64], part: int, share: str) -> Loaded:
+    """Some of the rows, by their positions, as a part with a title of its own; ``share`` says how many, in words."""
+    dataset = loaded.dataset.select(rows)
+    source = dataclasses.replace(
+        titled(loaded.source, PARTS[part]),
+        rows=len(rows),
+        fingerprint=fingerprint(dataset, CANONICAL[loaded.source.shape]),
+        part=f"{PARTS[part]}: {share}, by connected rows",
+    )
+    return Loaded(dataset, source)
 
 
 def titled(source: Source, part: str) -> Source:
@@ -68,8 +108,9 @@ def titled(source: Source, part: str) -> Source:
 
 
 def _groups(loaded: Loaded) -> NDArray[np.int64]:
-    first, second = (_ids(loaded.dataset, name) for name in ("sentence1", "sentence2"))
-    groups = groups_of_ids(first, second)
+    first, *others = (_ids(loaded.dataset, name) for name in CANONICAL[loaded.source.shape] if name != "score")
+    # Of a triplet, the anchor beside the positive and once more beside the negative: three texts connect a row.
+    groups = groups_of_ids(np.tile(first, len(others)), np.concatenate(others))[: len(first)]
     if "group" not in loaded.dataset.column_names:
         return groups
     # Two labels of each row, as the two "sentences" of a row once more: whatever either connects stays together.
@@ -93,26 +134,14 @@ def _ids(rows: Dataset, column: str) -> NDArray[np.int64]:
     return np.concatenate(list(numbers()), dtype=np.int64)
 
 
-def _assign(sizes: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    wanted = np.array(_SHARES) / sum(_SHARES) * sizes.sum()
+def _assign(sizes: NDArray[np.int64], wanted: NDArray[np.float64], small: float, seed: int) -> NDArray[np.int64]:
+    lacking = wanted.copy()
     parts = np.empty(len(sizes), dtype=np.int64)
     order = np.random.default_rng(seed).permutation(len(sizes))
     # Large groups first, so that they are trained on: in a small part one of them would be all that is measured.
-    large = sizes[order] > sizes.sum() * min(_SHARES) / sum(_SHARES) / 10
+    large = sizes[order] > small / 10
     for group in order[np.argsort(~large, kind="stable")]:
-        part = int(np.argmax(wanted))
+        part = int(np.argmax(lacking))
         parts[group] = part
-        wanted[part] -= sizes[group]
+        lacking[part] -= sizes[group]
     return parts
-
-
-def _part(loaded: Loaded, rows: NDArray[np.int64], part: int) -> Loaded:
-    dataset = loaded.dataset.select(rows)
-    name, share = ("train", "select", "report")[part], _SHARES[part]
-    source = dataclasses.replace(
-        titled(loaded.source, name),
-        rows=len(rows),
-        fingerprint=fingerprint(dataset, CANONICAL["scored"]),
-        part=f"{name}: {share} % of the rows, by connected rows",
-    )
-    return Loaded(dataset, source)

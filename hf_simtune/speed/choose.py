@@ -103,10 +103,11 @@ def _unknown(loss: nn.Module) -> str | None:
 def choose(
     requested: str,
     model: Model,
-    loss: nn.Module,
+    loss: nn.Module | Sequence[nn.Module],
     arguments: TrainingArguments | None = None,
     *,
     texts: Sequence[str],
+    checkpointing: bool = False,
 ) -> tuple[str, str]:
     """``plain``, ``packed`` or ``chunked``, and why.
 
@@ -114,19 +115,21 @@ def choose(
         requested: one of these, or ``auto``: on a CPU packed where it is exact, else chunked, else plain; on a
             GPU plain.
         model: in fp32, before it is wrapped.
-        loss: the outermost one.
+        loss: the outermost one, or one for each training set.
         arguments: of the trainer, where it may hold something that speaks against it.
         texts: a few of the training texts; a method is taken only if it gives their embeddings.
+        checkpointing: activations will be computed again on the way back.
     """
     if requested == "plain":
         return "plain", "as asked for"
-    if reason := obstacle(model, loss, arguments):
-        return "plain", reason
+    for one in [loss] if isinstance(loss, nn.Module) else loss:
+        if reason := obstacle(model, one, arguments):
+            return "plain", reason
     if requested == "auto" and model.device.type != "cpu":
         return "plain", "not measured on this kind of device; --forward packed tries it"
     reasons: list[str] = []
     for method in METHODS if requested == "auto" else (requested,):
-        reason = _unpackable(model, arguments) if method == "packed" else None
+        reason = _unpackable(model, arguments, checkpointing) if method == "packed" else None
         reason = reason or _differs(model, texts, method)
         if reason is None:
             why = (
@@ -139,7 +142,7 @@ def choose(
     return "plain", "; ".join(reasons)
 
 
-def _unpackable(model: Model, arguments: TrainingArguments | None) -> str | None:
+def _unpackable(model: Model, arguments: TrainingArguments | None, checkpointing: bool) -> str | None:
     bare = encoder(model)
     if bare.config.model_type not in PACKABLE or getattr(bare.config, "is_decoder", False):
         return f"the attention of {bare.config.model_type} is more than each row's with itself"
@@ -147,7 +150,7 @@ def _unpackable(model: Model, arguments: TrainingArguments | None) -> str | None
         return "its positions are relative"
     if any(isinstance(module, SpladePooling) for module in model.children()):
         return "SPLADE's pooling takes packed rows one by one"
-    asked = arguments is not None and arguments.gradient_checkpointing
+    asked = checkpointing or (arguments is not None and arguments.gradient_checkpointing)
     if asked or any(getattr(module, "gradient_checkpointing", False) for module in bare.modules()):
         return "gradient checkpointing runs the layers again on the way back"
     return None

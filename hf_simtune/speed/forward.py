@@ -248,21 +248,21 @@ def embed(model: Model, method: str, batch: Sequence[Features]) -> list[Tensor] 
 
 
 @contextmanager
-def sorted_forward(model: Model, loss: nn.Module, method: str) -> Iterator[SortedForward | None]:
+def sorted_forward(model: Model, loss: nn.Module | Sequence[nn.Module], method: str) -> Iterator[SortedForward | None]:
     """Within it, ``loss`` gets its embeddings of ``model`` by ``method``; with ``plain`` nothing is changed.
 
-    ``loss`` is the outermost one, the one that the trainer calls. To be entered before the model is wrapped for several
-    processes, and left when training is over. Yields what stands in, where something does: its ``refused`` counts the
-    batches that went plain after all.
+    ``loss`` is the outermost one, the one that the trainer calls, or one for each training set. To be entered before
+    the model is wrapped for several processes, and left when training is over. Yields what stands in, where something
+    does: its ``refused`` counts the batches that went plain after all.
     """
     if method == "plain":
         yield None
         return
     forward = SortedForward(model, method)
-    hooks = [
-        loss.register_forward_pre_hook(forward.announce),
-        loss.register_forward_hook(forward.forget, always_call=True),
-    ]
+    hooks = []
+    for one in [loss] if isinstance(loss, nn.Module) else loss:
+        hooks.append(one.register_forward_pre_hook(forward.announce))
+        hooks.append(one.register_forward_hook(forward.forget, always_call=True))
     before = model.__dict__.get("forward")
     fast_dropout(model)
     model.__dict__["forward"] = forward

@@ -1,0 +1,264 @@
+"""SimtuneCallback: before and after, a guard, a card and a report, for anybody's training script."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, cast
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hf_simtune import before_after, kept, machine, script_facts, writing
+from hf_simtune.before_after import Measured, Rows
+from hf_simtune.data.load import load
+from hf_simtune.data.spec import parse
+from hf_simtune.errors import RequestError
+from hf_simtune.evaluation.compare import verdict_sentence
+from hf_simtune.evaluation.neighbours import Reindex
+from hf_simtune.evaluation.spread import Spread
+from hf_simtune.evaluation.sts import Model
+from hf_simtune.guard import FEWEST, CollapseGuard
+from hf_simtune.record import Evaluation, Health, ModelFacts, RunRecord
+from hf_simtune.run_folder import RunFolder
+from hf_simtune.scores_file import RowScores
+from hf_simtune.weights import weights_sha256
+
+__all__ = ["Compared", "SimtuneCallback"]
+
+log = logging.getLogger("hf_simtune")
+
+
+@dataclasses.dataclass(frozen=True)
+class Compared:
+    """Base and tuned model on every set of rows."""
+
+    parts: tuple[RowScores, ...]
+    evaluations: tuple[Evaluation, ...]
+    spread: Spread | None
+    reindex: Reindex | None
+
+
+class SimtuneCallback(TrainerCallback):
+    """For ``SentenceTransformerTrainer(callbacks=[SimtuneCallback(eval_data=...)])``, or a SparseEncoderTrainer.
+
+    Scores the untouched model before the first step and the trained one after the last (or the best checkpoint, where
+    the trainer restores it), compares the two on the same rows, watches for collapse, and writes a record, a card, a
+    report and the scores of the rows. Losses and weights are those of a run without it, bit by bit. The model itself is
+    saved by the script, as always; the card lies beside the record, to be put there as ``README.md``.
+
+    Args:
+        eval_data: scored rows: Hub id, csv/tsv/jsonl/parquet file, or ``builtin:sports/scored:test``. Of a data set on
+            the Hub named without a split, the test split is taken.
+        probe: further scored rows that the model should not get worse on.
+        columns: the two sentences and the score of ``eval_data``, where their names do not tell.
+        score_range: scale of its scores, lowest and highest, where they are not in 0..1.
+        name: of the run, in card and record (default: the last part of the trainer's ``output_dir``).
+        out: folder that is written to (default: ``simtune`` in the trainer's ``output_dir``).
+        seed: of the bootstrap.
+
+    Attributes:
+        record: the finished record, when training is over; None before.
+
+    Raises:
+        RequestError: names that stand for nothing, all of them at once, when the callback is made.
+        DataError, HubError: rows that cannot be used or fetched, before the first step.
+    """
+
+    def __init__(
+        self,
+        eval_data: str = "sentence-transformers/stsb",
+        *,
+        probe: Sequence[str] = (),
+        columns: Sequence[str] | None = None,
+        score_range: tuple[float, float] | None = None,
+        name: str | None = None,
+        out: str | Path | None = None,
+        seed: int = 42,
+    ) -> None:
+        if isinstance(probe, str):
+            probe = [probe]
+        names = [("report", eval_data), *(("probe", entry) for entry in probe)]
+        problems: list[str] = []
+        self.names: list[tuple[str, str]] = []
+        for role, entry in names:
+            try:
+                self.names.append((role, _measured(entry)))
+            except RequestError as error:
+                problems += error.problems
+        if problems:
+            raise RequestError(problems, hint='As in: SimtuneCallback("sentence-transformers/stsb:test")')
+        self.columns = columns
+        self.score_range = score_range
+        self.name = name
+        self.out = Path(out) if out is not None else None
+        self.seed = seed
+        self.dimensions: tuple[int, ...] = ()
+        self.on_collapse = "warn"
+        self.checks = 10  # of the guard, where the trainer does not evaluate
+        self.rows: tuple[Rows, ...] = ()
+        self.before: list[Measured] | None = None
+        self.guard: CollapseGuard | None = None
+        self.base: ModelFacts | None = None
+        self.lost = False  # a resumed run whose base was scored elsewhere
+        self.record: RunRecord | None = None
+
+    def begin(self, model: Model, *, progress: bool = False) -> None:
+        """Score the untouched model, and set up the guard on the sentences that are scored."""
+        self._load()
+        self._set_up_guard()
+        self.before = before_after.measure(model, self.rows, dimensions=self.dimensions, progress=progress)
+
+    def _load(self) -> None:
+        """Load the rows, the same ones for every process."""
+        if self.rows:
+            return
+        found = []
+        for role, name in self.names:
+            own = role == "report"
+            loaded = load(
+                name,
+                columns=self.columns if own else None,
+                score_range=self.score_range if own else None,
+                expect=("scored",),
+            )
+            found.append(Rows(role, loaded))
+        self.rows = tuple(found)
+
+    def _set_up_guard(self) -> None:
+        if self.on_collapse == "ignore":
+            return
+        dataset = next(part.loaded.dataset for part in self.rows if part.role == "report")
+        probed = list(dict.fromkeys([*dataset["sentence1"], *dataset["sentence2"]]))
+        if len(probed) < FEWEST:
+            log.warning("%d sentences are too few to watch for collapse: it takes %d", len(probed), FEWEST)
+            return
+        self.guard = CollapseGuard(probed, on_collapse=self.on_collapse, checks=self.checks, seed=self.seed)
+
+    def compare(self, model: Model | None, similarity: str, *, progress: bool = False) -> Compared:
+        """The untouched model against this one; None for the untouched one itself."""
+        if self.before is None:
+            raise RequestError("nothing was scored before training: there is nothing to compare with")
+        after = self.before
+        if model is not None:
+            after = before_after.measure(model, self.rows, dimensions=self.dimensions, progress=progress)
+        parts, evaluations = [], []
+        spread: Spread | None = None
+        index: Reindex | None = None
+        for rows, one, other in zip(self.rows, self.before, after, strict=True):
+            part, evaluation = before_after.evaluation(rows, one, other, similarity=similarity, seed=self.seed)
+            parts.append(part)
+            evaluations.append(evaluation)
+            if rows.role == "report":
+                spread, index = before_after.geometry(rows, one, other, seed=self.seed)
+        return Compared(tuple(parts), tuple(evaluations), spread, index)
+
+    @property
+    def health(self) -> tuple[Health, ...]:
+        """What the guard measured, the base first."""
+        return tuple(self.guard.history) if self.guard else ()
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Score the base, unless that is done; one process scores and writes, all of them watch."""
+        if self.before is None and not self.lost:
+            model = cast(Model, kwargs["model"])
+            self._load()
+            self._set_up_guard()
+            if state.is_world_process_zero:
+                self._start(model, self._folder(args), state.global_step)
+        if self.guard:
+            self.guard.on_train_begin(args, state, control, **kwargs)
+
+    def on_train_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Score what training left in the model, compare, and write."""
+        if self.guard:
+            self.guard.on_train_end(args, state, control, **kwargs)
+        if state.is_world_process_zero and self.before is not None and self.base is not None:
+            self._finish(cast(Model, kwargs["model"]), args, state, kwargs.get("train_dataloader"))
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Let the guard look, when it is due."""
+        if self.guard:
+            self.guard.on_step_end(args, state, control, **kwargs)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Let the guard look, at the end."""
+        if self.guard:
+            self.guard.on_epoch_end(args, state, control, **kwargs)
+
+    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Let the guard look at what was just evaluated."""
+        if self.guard:
+            self.guard.on_evaluate(args, state, control, **kwargs)
+
+    def _folder(self, args: TrainingArguments) -> RunFolder:
+        return RunFolder(self.out or Path(str(args.output_dir)) / "simtune")
+
+    def _start(self, model: Model, folder: RunFolder, step: int) -> None:
+        """Score the base, or take its scores from where the first start of a resumed run left them."""
+        if step:
+            self.base, self.before = kept.read(folder.path, self.rows)
+            self.lost = self.before is None
+            return
+        log.info("scoring the untouched model on %s", ", ".join(part.loaded.source.title for part in self.rows))
+        self.before = before_after.measure(model, self.rows)
+        self.base = script_facts.base(model)
+        kept.write(folder.path, self.base, self.before, self.rows)
+
+    def _finish(self, model: Model, args: TrainingArguments, state: TrainerState, batches: Any) -> None:
+        assert self.base is not None
+        folder = self._folder(args)
+        compared = self.compare(model, self.base.similarity)
+        data = getattr(batches, "dataset", None)
+        name = self.name or Path(str(args.output_dir)).resolve().name
+        self.record = RunRecord(
+            name=name,
+            title="trained by a script of its own, with SimtuneCallback",
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            command="",
+            offline=False,
+            recipe=script_facts.arguments(args),
+            commit=machine.commit(),
+            base=self.base,
+            tuned=dataclasses.replace(
+                self.base, name=name, hub_id=None, revision=None, weights_sha256=weights_sha256(model)
+            ),
+            training=script_facts.training(model, data, args, state, args.world_size),
+            leakage=script_facts.leaks(data, {part.loaded.source.title: part.loaded.dataset for part in self.rows}),
+            evaluations=compared.evaluations,
+            machine=machine.describe(),
+            seconds={},
+            health=self.health,
+            spread=compared.spread,
+            reindex=compared.reindex,
+            saved="",
+            script=True,
+        )
+        writing.write(folder, self.record, compared.parts, self.rows)
+        report = next(found for found in self.record.evaluations if found.role == "report")
+        if report.comparison:
+            log.info("%s %s", report.source.title, verdict_sentence(report.comparison))
+        log.info("card, report and record: %s", folder.path)
+
+
+def _measured(name: str) -> str:
+    """The data's name, with the test split where it names none: to train on is what the train split is for.
+
+    Raises:
+        RequestError: nothing has this name.
+    """
+    parsed = parse(name)
+    if parsed.split or parsed.kind == "file":
+        return name
+    if parsed.kind == "builtin":
+        return f"{name if parsed.config else f'{name}/scored'}:test"
+    place, at, revision = name.partition("@")
+    return f"{place}:test{at}{revision}"

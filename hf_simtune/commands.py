@@ -1,0 +1,197 @@
+"""The commands that train nothing: score, compare, diagnose, bench, recipes, generate."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from pathlib import Path
+
+from hf_simtune import catalogue
+from hf_simtune.errors import RequestError
+
+__all__ = ["bench", "calm_libraries", "compare", "diagnose", "generate", "recipes", "score"]
+
+
+def calm_libraries(*, quiet: bool) -> None:
+    """The libraries' own bars and warnings away."""
+    import datasets
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    if quiet or not sys.stderr.isatty():
+        datasets.disable_progress_bars()
+
+
+def score(arguments: argparse.Namespace) -> int:
+    """A model's correlation."""
+    from hf_simtune import terminal
+
+    calm_libraries(quiet=arguments.quiet)
+    from hf_simtune import scoring
+
+    scored = scoring.score(
+        arguments.model,
+        arguments.data,
+        revision=arguments.revision,
+        columns=tuple(arguments.columns) if arguments.columns else None,
+        score_range=tuple(arguments.score_range) if arguments.score_range else None,
+        skip_bad_rows=arguments.skip_bad_rows,
+        progress=not arguments.quiet and sys.stderr.isatty(),
+    )
+    if arguments.json:
+        facts = {"model": scored.model, "data": scored.evaluation, "similarity": scored.similarity}
+        terminal.plain(json.dumps({**facts, **dataclasses.asdict(scored.score)}))
+    else:
+        terminal.show_score(scored)
+    return 0 if scored.score.undefined is None else 1
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """Models on the same rows, the first against each other."""
+    from hf_simtune import terminal
+
+    if problems := _page_problems(arguments.out, force=arguments.force):
+        raise RequestError(problems, hint=f"See: {arguments.parser.prog} --help")
+    calm_libraries(quiet=arguments.quiet)
+    from hf_simtune import scoring
+
+    first, others = scoring.compare(
+        arguments.models,
+        arguments.data,
+        columns=tuple(arguments.columns) if arguments.columns else None,
+        score_range=tuple(arguments.score_range) if arguments.score_range else None,
+        skip_bad_rows=arguments.skip_bad_rows,
+        seed=arguments.seed,
+        progress=not arguments.quiet and sys.stderr.isatty(),
+    )
+    if arguments.json:
+        found = [{"model": other.model, **dataclasses.asdict(comparison)} for other, comparison in others]
+        terminal.plain(json.dumps({"data": first.evaluation, "first": first.model, "against": found}))
+    else:
+        terminal.show_comparison(first, others)
+    if arguments.out:
+        from hf_simtune import comparison_report
+
+        page = comparison_report.render(first, others, _texts(arguments))
+        try:
+            Path(arguments.out).write_text(page, encoding="utf-8")
+        except OSError as error:
+            raise RequestError(f"--out {arguments.out} cannot be written: {error.strerror or error}") from error
+        terminal.note(f"page written to {arguments.out}")
+    return 0
+
+
+def _page_problems(out: str | None, *, force: bool) -> list[str]:
+    """What is wrong with a page to write, in sentences."""
+    if out is None:
+        return []
+    path, problems = Path(out), []
+    if path.suffix != ".html":
+        problems.append(f"--out {out}: it must end in .html")
+    if path.exists() and not force:
+        problems.append(f"{out} exists; --force writes over it")
+    if not path.parent.is_dir():
+        problems.append(f"--out {out}: there is no folder {path.parent}")
+    return problems
+
+
+def _texts(arguments: argparse.Namespace) -> dict[int, tuple[str, str]]:
+    """The two sentences of each row by row number, where the rows were named: run folders hold none."""
+    if arguments.data is None:
+        return {}
+    from hf_simtune.data.load import load
+
+    rows = load(
+        arguments.data,
+        columns=tuple(arguments.columns) if arguments.columns else None,
+        score_range=tuple(arguments.score_range) if arguments.score_range else None,
+        skip_bad_rows=arguments.skip_bad_rows,
+        expect=("scored",),
+    ).dataset
+    columns = (rows["row"], rows["sentence1"], rows["sentence2"])
+    return {int(row): (one, two) for row, one, two in zip(*columns, strict=True)}
+
+
+def diagnose(arguments: argparse.Namespace) -> int:
+    """How models spread sentences."""
+    from hf_simtune import diagnosis_page, terminal
+
+    if problems := diagnosis_page.check_out(arguments.out, force=arguments.force):
+        raise RequestError(problems, hint=f"See: {arguments.parser.prog} --help")
+    calm_libraries(quiet=arguments.quiet)
+    from hf_simtune import diagnosing
+
+    found = diagnosing.diagnose(
+        arguments.models,
+        arguments.data,
+        columns=tuple(arguments.columns) if arguments.columns else None,
+        shape=arguments.shape,
+        score_range=tuple(arguments.score_range) if arguments.score_range else None,
+        skip_bad_rows=arguments.skip_bad_rows,
+        max_rows=arguments.max_rows,
+        seed=arguments.seed,
+        progress=not arguments.quiet and sys.stderr.isatty(),
+    )
+    if arguments.json:
+        terminal.plain(json.dumps(diagnosis_page.facts(found)))
+    else:
+        terminal.show_diagnoses(found)
+    if arguments.out:
+        diagnosis_page.write(found, arguments.out)
+        terminal.note(f"picture written to {arguments.out}")
+    return 0
+
+
+def bench(arguments: argparse.Namespace) -> int:
+    """A measurement of speed."""
+    from hf_simtune import terminal
+
+    calm_libraries(quiet=True)
+    from hf_simtune import threads
+    from hf_simtune.bench import commands as benches
+
+    threads.settle()
+    found = benches.run(arguments)
+    if arguments.json:
+        terminal.plain(json.dumps(dataclasses.asdict(found)))
+    else:
+        terminal.show_told(benches.said(found))
+    if arguments.out:
+        benches.save(found, Path(arguments.out))
+        terminal.note(f"figures written to {arguments.out}")
+    return 0
+
+
+def recipes(arguments: argparse.Namespace) -> int:
+    """The list of recipes."""
+    from hf_simtune import terminal
+
+    found = catalogue.all_recipes()
+    if arguments.json:
+        terminal.plain(json.dumps({name: dataclasses.asdict(value) for name, value in found.items()}, indent=2))
+    else:
+        terminal.show_recipes(found)
+    return 0
+
+
+def generate(arguments: argparse.Namespace) -> int:
+    """Rows of a built-in corpus into a file."""
+    from hf_simtune import terminal
+    from hf_simtune.data import export
+
+    suffix = ".txt" if arguments.shape == "sentences" else ".csv"
+    out = arguments.out or f"sports-{arguments.shape}{suffix}"
+    written = export.sports(
+        out,
+        shape=arguments.shape,
+        split=arguments.split,
+        rows=arguments.rows,
+        seed=arguments.seed,
+        force=arguments.force,
+    )
+    if out != "-":
+        terminal.note(f"{written:,} rows written to {out}")
+    return 0

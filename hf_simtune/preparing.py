@@ -1,0 +1,160 @@
+"""Recipe -> what is trained: rows, model, losses. Everything that can be wrong is found here, before a step is made."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+from datasets import Dataset
+from sentence_transformers import SparseEncoder
+from sentence_transformers.base.sampler import BatchSamplers
+from torch import nn
+
+from hf_simtune import adapters, losses, models
+from hf_simtune.data import inputs, mining
+from hf_simtune.data.inputs import Inputs
+from hf_simtune.data.training import training_rows
+from hf_simtune.errors import RequestError
+from hf_simtune.evaluation.sts import Model
+from hf_simtune.recipe import Recipe
+from hf_simtune.record import FurtherData, Mined, ModelFacts
+from hf_simtune.schedule import LONG, patience
+
+__all__ = ["Prepared", "load_base", "prepare"]
+
+MAIN = "main"  # the recipe's own training set among several
+log = logging.getLogger("hf_simtune")
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepared:
+    """What a run trains, on what, and with which loss on which rows."""
+
+    inputs: Inputs
+    model: Model
+    base: ModelFacts
+    rows: dict[str, Dataset]  # by training set; "main" is the recipe's own
+    names: dict[str, str]  # of the losses
+    losses: dict[str, nn.Module]
+    sampler: BatchSamplers
+    trainable: tuple[int, int]  # parameters of the model with its adapters, and those of them that are trained
+    lora: str | None  # the adapters in words
+    further: tuple[FurtherData, ...]
+    mined: Mined | None
+
+    @property
+    def loss_name(self) -> str:
+        """Of the recipe's own training set."""
+        return self.names[MAIN]
+
+    @property
+    def texts(self) -> Dataset:
+        """The recipe's own rows."""
+        return self.rows[MAIN]
+
+
+def prepare(recipe: Recipe, *, offline: bool, progress: bool = False) -> Prepared:
+    """Load rows and model, attach adapters, look for negatives, build the losses.
+
+    Raises:
+        RequestError, DataError, HubError: with what was wrong where.
+    """
+    if recipe.lora and (problems := adapters.refused(recipe.model, merge=recipe.merge)):
+        raise RequestError(problems)
+    found = inputs.prepare(recipe, offline=offline)
+    model, base = load_base(recipe)
+    lora = _adapted(model, base, recipe)
+    own, mined = found.rows, None
+    if recipe.mine_negatives:
+        if isinstance(model, SparseEncoder):
+            raise RequestError(f"--mine-negatives looks with a dense model, and {base.name} is a sparse encoder")
+        own, mined = mining.mine(
+            own,
+            model,
+            negatives=recipe.mine_negatives,
+            margin=recipe.negative_margin,
+            progress=progress,
+            name=base.name,
+        )
+        if len(own) < recipe.batch_size:
+            raise RequestError(
+                f"{len(own)} rows with a mined negative are left, fewer than one batch of {recipe.batch_size}",
+                hint=f"Allow nearer negatives with --negative-margin, or --batch-size {max(2, len(own) // 4)}",
+            )
+    rows = {MAIN: training_rows(own, found.train.source.shape)}
+    names = {MAIN: recipe.loss or losses.default_loss(found.train.source.shape)}
+    for number, more in enumerate(found.further, start=2):
+        rows[f"further{number}"] = training_rows(more.rows, more.loaded.source.shape)
+        names[f"further{number}"] = more.loss
+    if recipe.epochs > LONG:
+        _warn_of_overfitting(recipe, len(own))
+    return Prepared(
+        inputs=found,
+        model=model,
+        base=base,
+        rows=rows,
+        names=names,
+        losses={key: losses.build(name, model, recipe) for key, name in names.items()},
+        sampler=max((losses.batch_sampler(name) for name in names.values()), key=_strictness),
+        trainable=(
+            sum(tensor.numel() for tensor in model.parameters()),
+            sum(tensor.numel() for tensor in model.parameters() if tensor.requires_grad),
+        ),
+        lora=lora,
+        further=tuple(
+            FurtherData(source=more.loaded.source, rows=len(more.rows), loss=more.loss) for more in found.further
+        ),
+        mined=mined,
+    )
+
+
+def _adapted(model: Model, base: ModelFacts, recipe: Recipe) -> str | None:
+    """Put adapters on the model, if the recipe has some; what they are, in words."""
+    if recipe.lora is None:
+        return None
+    if problems := adapters.refused(recipe.model, base, merge=recipe.merge):
+        raise RequestError(problems)
+    made = adapters.attach(model, recipe.lora, recipe.seed)
+    lora = recipe.lora
+    dropout = f", dropout {lora.dropout:g}" if lora.dropout else ""
+    return f"r = {lora.r}, alpha = {lora.alpha}{dropout}, on {made.layers} layers ({', '.join(made.targets)})"
+
+
+def _strictness(sampler: BatchSamplers) -> int:
+    """Batches without duplicates serve every loss; the others do not serve one with in-batch negatives."""
+    return int(sampler == BatchSamplers.NO_DUPLICATES)
+
+
+def load_base(recipe: Recipe) -> tuple[Model, ModelFacts]:
+    """The untouched base of a recipe, as it is trained and measured."""
+    model, base = models.load(
+        recipe.model,
+        recipe.model_revision,
+        max_length=recipe.max_length,
+        sparse=recipe.sparse,
+        active_dims=recipe.active_dims,
+        prompt=recipe.prompt,
+        seed=recipe.seed,
+    )
+    return model, _by_cosine(model, dataclasses.replace(base, stand_in_for=recipe.stand_in_for))
+
+
+def _by_cosine(model: Model, base: ModelFacts) -> ModelFacts:
+    """Sparse encoders are trained and measured by cosine here, whatever they were made for; so it is what is saved."""
+    if not isinstance(model, SparseEncoder) or base.similarity == "cosine":
+        return base
+    log.info("%s compares by %s; here base and tuned model are measured by cosine", base.name, base.similarity)
+    model.similarity_fn_name = "cosine"
+    return dataclasses.replace(base, similarity="cosine")
+
+
+def _warn_of_overfitting(recipe: Recipe, rows: int) -> None:
+    stops = patience(recipe)
+    log.warning(
+        "%g passes over %d rows: the model will learn them by heart rather than what they have in common. %s",
+        recipe.epochs,
+        rows,
+        f"Training stops after {stops} scores without a better one, and the best checkpoint is kept"
+        if stops
+        else "The best checkpoint is kept; --patience 5 would stop when nothing is gained any more",
+    )

@@ -1,0 +1,108 @@
+"""What a sweep knows of each cell: its selection score and how its model spreads sentences; and which cell won."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from hf_simtune.record import Evaluation, RunRecord
+from hf_simtune.run_set import RunSet
+
+__all__ = ["Figures", "Spread", "best", "figure_text", "figures", "same_rows", "selection", "spread"]
+
+NOT_MEASURED = "not measured"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spread:
+    """How a model's embeddings of a run's probe sentences lie; None where it was not measured or is undefined."""
+
+    anisotropy: float | None = None  # mean cosine of two different sentences, -1..1
+    deviation: float | None = None  # standard deviation of these cosines, 0..1
+    uniformity: float | None = None  # -8..0, lower is more even
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figures:
+    """One finished cell. Nothing of its report rows: cells are not compared on them."""
+
+    base_selection: float | None  # Spearman of the untouched base on the selection rows, -1..1
+    selection: float | None  # of the checkpoint that was kept
+    best_step: int  # 0: the base itself
+    base_spread: Spread
+    spread: Spread
+    findings: tuple[str, ...]  # of the guard at any step: "collapsed", ...
+    seconds: float  # the whole run
+
+
+def figure_text(value: float | None) -> str:
+    """A figure of the spread with three decimals."""
+    return NOT_MEASURED if value is None else f"{round(value, 3) + 0.0:.3f}"
+
+
+def _select(record: RunRecord) -> Evaluation | None:
+    return next((evaluation for evaluation in record.evaluations if evaluation.role == "select"), None)
+
+
+def selection(record: RunRecord) -> float | None:
+    """The score by which cells are compared: Spearman on the selection rows; None where it is undefined."""
+    evaluation = _select(record)
+    return evaluation.tuned.spearman if evaluation else None
+
+
+def spread(record: RunRecord, step: int | None = None) -> Spread:
+    """How the model of one step spreads the run's probe sentences, as the run's guard measured it.
+
+    Args:
+        record: of the run.
+        step: 0 for the untouched base; by default the step that was kept.
+    """
+    wanted = record.training.best_step if step is None else step
+    found = [health for health in record.health if health.step == wanted]
+    if not found:
+        return Spread()
+    last = found[-1]
+    return Spread(anisotropy=last.anisotropy, deviation=last.deviation, uniformity=last.uniformity)
+
+
+def figures(record: RunRecord) -> Figures:
+    """What tables, pictures and ``sweep.json`` show of a finished cell."""
+    evaluation = _select(record)
+    phases = {name: value for name, value in record.seconds.items() if not name.startswith("of it")}
+    return Figures(
+        base_selection=evaluation.base.spearman if evaluation else None,
+        selection=selection(record),
+        best_step=record.training.best_step,
+        base_spread=spread(record, 0),
+        spread=spread(record),
+        findings=tuple(dict.fromkeys(finding for health in record.health for finding in health.findings)),
+        seconds=round(sum(phases.values()), 1),
+    )
+
+
+def same_rows(made: RunSet) -> bool:
+    """Whether every finished cell was scored on the same selection rows; else their scores cannot be compared."""
+    found: set[Any] = set()
+    for record in made.records.values():
+        evaluation = _select(record)
+        found.add(evaluation.source.fingerprint if evaluation else None)
+    return len(found) < 2
+
+
+def best(made: RunSet) -> int | None:
+    """The cell with the highest selection score, the first of equals.
+
+    None where no cell is finished, no score is defined, the cells were scored on different rows, or the highest score
+    is that of an untouched base: then nothing won.
+    """
+    if not same_rows(made):
+        return None
+    found = [
+        (score, record.training.best_step > 0, -index)
+        for index, record in made.records.items()
+        if (score := selection(record)) is not None
+    ]
+    if not found:
+        return None
+    _, tuned, place = max(found)
+    return -place if tuned else None

@@ -1,0 +1,34 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-simtune[offline]"]
+# [tool.uv]
+# constraint-dependencies = ["torch==2.13.0"]
+# [tool.uv.sources]
+# hf-simtune = { path = "..", editable = true }
+# ///
+"""all-MiniLM-L6-v2 on the scores of the STS Benchmark with CoSENTLoss: their order, not their values.
+
+Run:      accelerate launch recipes/cosent_minilm.py     (or: hf-simtune tune cosent_minilm)
+Cost:     COST
+Measured: MEASURED
+Source:   https://kexue.fm/archives/8847 (Su 2022); sentence-transformers' CoSENTLoss
+"""
+
+from hf_simtune import Recipe, main
+
+RECIPE = Recipe(
+    name="cosent_minilm",
+    title="MiniLM on STSb scores with CoSENT",
+    model="sentence-transformers/all-MiniLM-L6-v2",
+    train_data="sentence-transformers/stsb:train",
+    shape="scored",
+    select_on="sentence-transformers/stsb:validation",
+    report_on="sentence-transformers/stsb:test",
+    loss="cosent",
+    epochs=4,
+    batch_size=64,
+    learning_rate=1e-4,
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

@@ -1,0 +1,36 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-simtune[offline]"]
+# [tool.uv]
+# constraint-dependencies = ["torch==2.13.0"]
+# [tool.uv.sources]
+# hf-simtune = { path = "..", editable = true }
+# ///
+"""A sparse autoencoder on top of all-MiniLM-L6-v2, trained on the STS Benchmark: 64 of 1,536 dimensions active.
+
+Run:      accelerate launch recipes/csr_minilm.py     (or: hf-simtune tune csr_minilm)
+Cost:     COST
+Measured: MEASURED
+Source:   Wen et al. 2025, arXiv:2503.01776 (CSR); sentence-transformers' CSRLoss
+"""
+
+from hf_simtune import Recipe, main
+
+RECIPE = Recipe(
+    name="csr_minilm",
+    title="a sparse autoencoder over MiniLM on STSb scores",
+    model="sentence-transformers/all-MiniLM-L6-v2",
+    train_data="sentence-transformers/stsb:train",
+    shape="scored",
+    select_on="sentence-transformers/stsb:validation",
+    report_on="sentence-transformers/stsb:test",
+    loss="cosent",
+    epochs=4,
+    batch_size=64,
+    learning_rate=1e-4,
+    sparse="csr",
+    active_dims=64,
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

@@ -1,0 +1,35 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-simtune[offline]"]
+# [tool.uv]
+# constraint-dependencies = ["torch==2.13.0"]
+# [tool.uv.sources]
+# hf-simtune = { path = "..", editable = true }
+# ///
+"""all-MiniLM-L6-v2 on the scores of the STS Benchmark, tuning low-rank adapters and nothing else.
+
+Run:      accelerate launch recipes/lora_minilm.py     (or: hf-simtune tune lora_minilm)
+Cost:     COST
+Measured: MEASURED
+Source:   Hu et al. 2021, arXiv:2106.09685; peft
+"""
+
+from hf_simtune import LoRA, Recipe, main
+
+RECIPE = Recipe(
+    name="lora_minilm",
+    title="MiniLM on STSb scores with CoSENT, low-rank adapters alone",
+    model="sentence-transformers/all-MiniLM-L6-v2",
+    train_data="sentence-transformers/stsb:train",
+    shape="scored",
+    select_on="sentence-transformers/stsb:validation",
+    report_on="sentence-transformers/stsb:test",
+    loss="cosent",
+    epochs=4,
+    batch_size=64,
+    learning_rate=1e-3,
+    lora=LoRA(r=16, alpha=32),
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

@@ -1,0 +1,37 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-simtune[offline]"]
+# [tool.uv]
+# constraint-dependencies = ["torch==2.13.0"]
+# [tool.uv.sources]
+# hf-simtune = { path = "..", editable = true }
+# ///
+"""all-MiniLM-L6-v2 on plain sentences of one domain: a sentence under another dropout is its own positive.
+
+Run:      accelerate launch recipes/simcse_unsup.py     (or: hf-simtune tune simcse_unsup)
+Cost:     COST
+Measured: MEASURED
+Source:   Gao, Yao and Chen 2021, arXiv:2104.08821 (unsupervised SimCSE)
+"""
+
+from hf_simtune import Recipe, main
+
+RECIPE = Recipe(
+    name="simcse_unsup",
+    title="MiniLM on sports sentences with unsupervised SimCSE",
+    model="sentence-transformers/all-MiniLM-L6-v2",
+    train_data="builtin:sports/sentences:train",
+    shape="sentences",
+    train_rows=20_000,
+    select_on="builtin:sports/scored:validation",
+    report_on="builtin:sports/scored:test",
+    probe=("sentence-transformers/stsb:test",),
+    loss="simcse",
+    temperature=0.05,
+    epochs=1,
+    batch_size=64,
+    learning_rate=2e-5,
+)
+
+if __name__ == "__main__":
+    main(RECIPE)

@@ -1,0 +1,242 @@
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from sentence_transformers import (
+    SentenceTransformer,
+    SentenceTransformerTrainer,
+    SentenceTransformerTrainingArguments,
+    SparseEncoder,
+    SparseEncoderTrainer,
+    SparseEncoderTrainingArguments,
+)
+from sentence_transformers.base.evaluation import BaseEvaluator
+from sentence_transformers.sentence_transformer import losses
+from sentence_transformers.sparse_encoder import losses as sparse
+from tiny import tiny_model, tiny_splade
+from transformers import TrainerCallback
+
+from hf_simtune import SimtuneCallback, scores_file
+from hf_simtune.data.load import load
+from hf_simtune.errors import RequestError
+from hf_simtune.record import RunRecord
+from hf_simtune.weights import weights_sha256
+
+ROWS = "builtin:sports/scored:test"
+
+
+@pytest.fixture(scope="module")
+def rows() -> Dataset:
+    return load("builtin:sports/scored:train", rows=96).dataset.select_columns(["sentence1", "sentence2", "score"])
+
+
+def train(
+    folder: Path, rows: Dataset, out: Path, *callbacks: TrainerCallback, resume: str | None = None, **changes: Any
+) -> tuple[SentenceTransformer, list[float]]:
+    """A script of somebody's own: the weights and the losses that it ends with."""
+    model = SentenceTransformer(str(folder), device="cpu")
+    settings = {"num_train_epochs": 2, "per_device_train_batch_size": 16, "learning_rate": 1e-3, "logging_steps": 1}
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            str(out), **{**settings, "use_cpu": True, "save_strategy": "no", "disable_tqdm": True, **changes}
+        ),
+        train_dataset=rows,
+        loss=losses.CoSENTLoss(model),
+        callbacks=list(callbacks),
+    )
+    trainer.train(resume_from_checkpoint=resume)
+    return model, [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+@pytest.fixture(scope="module")
+def watched(folder: Path, rows: Dataset, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, SimtuneCallback, Any]:
+    out = tmp_path_factory.mktemp("script")
+    callback = SimtuneCallback(ROWS, probe=["builtin:sports/scored:validation"])
+    model, seen = train(folder, rows, out, callback)
+    return out / "simtune", callback, (model, seen)
+
+
+def test_a_script_trains_the_same_weights_with_the_same_losses_as_without(
+    folder: Path, rows: Dataset, watched: tuple[Path, SimtuneCallback, Any], tmp_path: Path
+) -> None:
+    model, seen = train(folder, rows, tmp_path)
+    assert weights_sha256(model) == weights_sha256(watched[2][0])
+    assert seen == watched[2][1]
+    assert len(set(seen)) > 3
+
+
+def test_it_leaves_record_card_report_scores_and_pictures(watched: tuple[Path, SimtuneCallback, Any]) -> None:
+    out, callback, (model, _) = watched
+    assert {path.name for path in out.iterdir()} == {
+        *("record.json", "README.md", "report.html", "scores.parquet", "plots", "before.npz")
+    }
+    record = RunRecord.load(out / "record.json")
+    assert record == callback.record
+    assert record.script
+    assert record.tuned.weights_sha256 == weights_sha256(model) != record.base.weights_sha256
+    assert [(found.role, found.source.title) for found in record.evaluations] == [
+        ("report", "builtin:sports/scored:test"),
+        ("probe", "builtin:sports/scored:validation"),
+    ]
+    assert record.training.loss == "CoSENTLoss"
+    assert record.training.temperature == pytest.approx(0.05)
+    assert (record.training.rows, record.training.steps, record.training.source.shape) == (96, 12, "scored")
+    assert record.health[0].step == 0
+    parts = scores_file.read(out / "scores.parquet")
+    assert {part.role for part in parts} == {"report", "probe"}
+    assert "SimtuneCallback" in (out / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_base_is_what_score_says_of_the_untouched_model(
+    folder: Path, watched: tuple[Path, SimtuneCallback, Any]
+) -> None:
+    from hf_simtune import score
+
+    record = watched[1].record
+    assert record is not None
+    assert score(str(folder), ROWS).score == record.report.base
+    assert record.report.base != record.report.tuned
+
+
+def test_leaks_are_told_and_nothing_is_dropped(folder: Path, tmp_path: Path) -> None:
+    leaky = load(ROWS).dataset.select_columns(["sentence1", "sentence2", "score"]).select(range(64))
+    callback = SimtuneCallback(ROWS)
+    train(folder, leaky, tmp_path, callback, max_steps=2)
+    assert callback.record is not None
+    [leak] = callback.record.leakage
+    assert leak.pairs_exact == 64
+    assert leak.rows_dropped == 0
+    assert callback.record.training.rows == 64
+
+
+def test_a_resumed_script_compares_with_the_base_it_began_with(folder: Path, rows: Dataset, tmp_path: Path) -> None:
+    whole = SimtuneCallback(ROWS)
+    train(folder, rows, tmp_path / "whole", whole)
+    saving = {"save_strategy": "steps", "save_steps": 4}
+
+    class Stop(TrainerCallback):
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            control.should_training_stop = state.global_step == 5
+
+    train(folder, rows, tmp_path / "cut", SimtuneCallback(ROWS), Stop(), **saving)
+    again = SimtuneCallback(ROWS)
+    train(folder, rows, tmp_path / "cut", again, resume=str(tmp_path / "cut" / "checkpoint-4"), **saving)
+    assert whole.record is not None
+    assert again.record is not None
+    assert again.record.report == whole.record.report
+    assert again.record.base == whole.record.base
+    assert again.record.tuned.weights_sha256 == whole.record.tuned.weights_sha256
+
+
+def test_a_resume_without_the_first_starts_scores_claims_nothing(
+    folder: Path, rows: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    saving = {"save_strategy": "steps", "save_steps": 4}
+    train(folder, rows, tmp_path, **saving)
+    callback = SimtuneCallback(ROWS)
+    with caplog.at_level(logging.WARNING, logger="hf_simtune"):
+        train(folder, rows, tmp_path, callback, resume=str(tmp_path / "checkpoint-4"), **saving)
+    assert callback.record is None
+    assert "no comparison" in caplog.text
+    assert not (tmp_path / "simtune" / "record.json").exists()
+
+
+def test_sparse_encoders_too(rows: Dataset, tmp_path: Path) -> None:
+    folder = tiny_splade(tmp_path / "splade")
+
+    def run(out: str, *callbacks: TrainerCallback) -> str:
+        model = SparseEncoder(str(folder), device="cpu")
+        trainer = SparseEncoderTrainer(
+            model=model,
+            args=SparseEncoderTrainingArguments(
+                str(tmp_path / out), max_steps=4, use_cpu=True, save_strategy="no", disable_tqdm=True
+            ),
+            train_dataset=rows,
+            loss=sparse.SpladeLoss(model, sparse.SparseCosineSimilarityLoss(model), document_regularizer_weight=1e-3),
+            callbacks=list(callbacks),
+        )
+        trainer.train()
+        return weights_sha256(model)
+
+    callback = SimtuneCallback(ROWS)
+    assert run("with", callback) == run("without")
+    assert callback.record is not None
+    assert callback.record.base.kind == "splade"
+    tuned = callback.record.report.tuned
+    assert tuned.active_dimensions is not None
+    assert tuned.active_dimensions > 0
+    assert tuned.sparsity is not None
+    assert 0 <= tuned.sparsity < 1
+
+
+def test_wrong_names_are_told_at_once_and_before_training() -> None:
+    with pytest.raises(RequestError) as caught:
+        SimtuneCallback("nowhere", probe=["builtin:chess", "missing.csv"])
+    assert len(caught.value.problems) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("sentence-transformers/stsb", "sentence-transformers/stsb:test"),
+        ("sentence-transformers/stsb:validation", "sentence-transformers/stsb:validation"),
+        ("sentence-transformers/stsb@abc", "sentence-transformers/stsb:test@abc"),
+        ("builtin:sports", "builtin:sports/scored:test"),
+    ],
+)
+def test_data_named_without_a_split_is_its_test_split(name: str, taken: str) -> None:
+    assert SimtuneCallback(name).names == [("report", taken)]
+
+
+def test_the_best_checkpoint_is_what_is_scored_where_the_trainer_restores_it(
+    folder: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    class Falling(BaseEvaluator):
+        """Says that the first checkpoint is the best one."""
+
+        primary_metric = "made_up"
+
+        def __call__(self, model: Any, output_path: str | None = None, epoch: float = -1, steps: int = -1) -> Any:
+            return {"made_up": -float(steps)}
+
+    model = SentenceTransformer(str(folder), device="cpu")
+    callback = SimtuneCallback(ROWS)
+    trainer = SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            str(tmp_path),
+            max_steps=6,
+            eval_strategy="steps",
+            eval_steps=2,
+            save_steps=2,
+            load_best_model_at_end=True,
+            metric_for_best_model="eval_made_up",
+            greater_is_better=True,
+            use_cpu=True,
+            disable_tqdm=True,
+        ),
+        train_dataset=rows,
+        loss=losses.CoSENTLoss(model),
+        evaluator=Falling(),
+        callbacks=[callback],
+    )
+    trainer.train()
+    assert callback.record is not None
+    assert callback.record.training.best_step == trainer.state.best_global_step == 2
+    assert callback.record.tuned.weights_sha256 == weights_sha256(model)
+    assert np.isfinite(callback.record.report.tuned.spearman or np.nan)
+
+
+def test_a_model_of_a_folder_gives_its_name_and_no_path(folder: Path, rows: Dataset, tmp_path: Path) -> None:
+    callback = SimtuneCallback(ROWS, name="mine")
+    train(tiny_model(tmp_path / "mymodel"), rows, tmp_path / "out", callback, max_steps=1)
+    text = (tmp_path / "out" / "simtune" / "record.json").read_text(encoding="utf-8")
+    assert str(tmp_path) not in text
+    assert callback.record is not None
+    assert callback.record.name == "mine"
