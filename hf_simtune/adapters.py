@@ -7,7 +7,8 @@ import json
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from hf_simtune.recipe import LoRA
 if TYPE_CHECKING:
     from hf_simtune.record import ModelFacts
 
-__all__ = ["Trainable", "attach", "attached", "check_reload", "merged", "refused", "restore", "save"]
+__all__ = ["Trainable", "attach", "attached", "check_reload", "merged", "placed", "refused", "restore", "save"]
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -239,9 +240,25 @@ def _restore_rest(model: Model, folder: Path) -> None:
             module.load_torch_weights(str(folder), subfolder=str(entry["path"]), model=module)
 
 
+@contextmanager
+def placed(folder: Path, base_place: Path | str | None) -> Iterator[Path]:
+    """A folder from which adapters load without a network: a copy that names where their base lies on this machine.
+
+    The folder itself, where it holds no adapters or no place is known.
+    """
+    if base_place is None or not (folder / CONFIG).is_file():
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary) / folder.name
+        shutil.copytree(folder, place)
+        _write(place, _read(place) | {"base_model_name_or_path": str(base_place), "revision": None})
+        yield place
+
+
 def check_reload(
     model: Model, folder: Path, sentences: Sequence[str], *, base_place: Path | str | None = None
-) -> float:
+) -> tuple[Model, float]:
     """Load what was saved with plain sentence-transformers, and compare its embeddings with those of the model here.
 
     Args:
@@ -252,24 +269,20 @@ def check_reload(
             that no network is needed.
 
     Returns:
-        The largest absolute difference, over all sentences and dimensions.
+        What was loaded, and the largest absolute difference over all sentences and dimensions.
 
     Raises:
         RunError: it does not load, or its embeddings differ by more than 1e-5 (of the largest value, if that is
             above 1).
     """
-    with tempfile.TemporaryDirectory() as temporary:
-        place = folder
-        if (folder / CONFIG).is_file() and base_place is not None:
-            place = Path(temporary) / folder.name
-            shutil.copytree(folder, place)
-            _write(place, _read(place) | {"base_model_name_or_path": str(base_place)})
-        kind = SparseEncoder if isinstance(model, SparseEncoder) else SentenceTransformer
+    kind = SparseEncoder if isinstance(model, SparseEncoder) else SentenceTransformer
+    with placed(folder, base_place) as place:
         try:
             loaded = kind(str(place), device=str(model.device), local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError, KeyError, RuntimeError) as error:
             raise RunError(f"what was saved in {folder.name} does not load: {error}") from error
-        here, there = _vectors(model, sentences), _vectors(loaded.float(), sentences)
+    loaded.float()
+    here, there = _vectors(model, sentences), _vectors(loaded, sentences)
     if here.shape != there.shape:
         raise RunError(f"{folder.name} loads with {there.shape[1]} dimensions, and {here.shape[1]} were saved")
     difference = float((here - there).abs().max())
@@ -279,7 +292,7 @@ def check_reload(
             f"{folder.name} loads with other embeddings than the model that was saved: they differ by "
             f"{difference:.1e}, and {allowed:.1e} is what rounding may do"
         )
-    return difference
+    return loaded, difference
 
 
 def _vectors(model: Model, sentences: Sequence[str]) -> torch.Tensor:

@@ -9,39 +9,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_simtune import before_after, kept, machine, script_facts, writing
-from hf_simtune.before_after import Measured, Rows
+from hf_simtune.before_after import Rows
 from hf_simtune.data.load import load
 from hf_simtune.data.spec import parse
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.compare import verdict_sentence
-from hf_simtune.evaluation.neighbours import Reindex
-from hf_simtune.evaluation.spread import Spread
 from hf_simtune.evaluation.sts import Model
-from hf_simtune.guard import FEWEST, CollapseGuard
-from hf_simtune.record import Evaluation, Health, ModelFacts, RunRecord
+from hf_simtune.record import ModelFacts, RunRecord
 from hf_simtune.run_folder import RunFolder
-from hf_simtune.scores_file import RowScores
+from hf_simtune.watching import BeforeAfter
 from hf_simtune.weights import weights_sha256
 
-__all__ = ["Compared", "SimtuneCallback"]
+__all__ = ["SimtuneCallback"]
 
 log = logging.getLogger("hf_simtune")
 
 
-@dataclasses.dataclass(frozen=True)
-class Compared:
-    """Base and tuned model on every set of rows."""
-
-    parts: tuple[RowScores, ...]
-    evaluations: tuple[Evaluation, ...]
-    spread: Spread | None
-    reindex: Reindex | None
-
-
-class SimtuneCallback(TrainerCallback):
+class SimtuneCallback(BeforeAfter):
     """For ``SentenceTransformerTrainer(callbacks=[SimtuneCallback(eval_data=...)])``, or a SparseEncoderTrainer.
 
     Scores the untouched model before the first step and the trained one after the last (or the best checkpoint, where
@@ -90,26 +77,14 @@ class SimtuneCallback(TrainerCallback):
                 problems += error.problems
         if problems:
             raise RequestError(problems, hint='As in: SimtuneCallback("sentence-transformers/stsb:test")')
+        super().__init__(seed=seed)
         self.columns = columns
         self.score_range = score_range
         self.name = name
         self.out = Path(out) if out is not None else None
-        self.seed = seed
-        self.dimensions: tuple[int, ...] = ()
-        self.on_collapse = "warn"
-        self.checks = 10  # of the guard, where the trainer does not evaluate
-        self.rows: tuple[Rows, ...] = ()
-        self.before: list[Measured] | None = None
-        self.guard: CollapseGuard | None = None
         self.base: ModelFacts | None = None
         self.lost = False  # a resumed run whose base was scored elsewhere
         self.record: RunRecord | None = None
-
-    def begin(self, model: Model, *, progress: bool = False) -> None:
-        """Score the untouched model, and set up the guard on the sentences that are scored."""
-        self._load()
-        self._set_up_guard()
-        self.before = before_after.measure(model, self.rows, dimensions=self.dimensions, progress=progress)
 
     def _load(self) -> None:
         """Load the rows, the same ones for every process."""
@@ -127,77 +102,24 @@ class SimtuneCallback(TrainerCallback):
             found.append(Rows(role, loaded))
         self.rows = tuple(found)
 
-    def _set_up_guard(self) -> None:
-        if self.on_collapse == "ignore":
-            return
-        dataset = next(part.loaded.dataset for part in self.rows if part.role == "report")
-        probed = list(dict.fromkeys([*dataset["sentence1"], *dataset["sentence2"]]))
-        if len(probed) < FEWEST:
-            log.warning("%d sentences are too few to watch for collapse: it takes %d", len(probed), FEWEST)
-            return
-        self.guard = CollapseGuard(probed, on_collapse=self.on_collapse, checks=self.checks, seed=self.seed)
-
-    def compare(self, model: Model | None, similarity: str, *, progress: bool = False) -> Compared:
-        """The untouched model against this one; None for the untouched one itself."""
-        if self.before is None:
-            raise RequestError("nothing was scored before training: there is nothing to compare with")
-        after = self.before
-        if model is not None:
-            after = before_after.measure(model, self.rows, dimensions=self.dimensions, progress=progress)
-        parts, evaluations = [], []
-        spread: Spread | None = None
-        index: Reindex | None = None
-        for rows, one, other in zip(self.rows, self.before, after, strict=True):
-            part, evaluation = before_after.evaluation(rows, one, other, similarity=similarity, seed=self.seed)
-            parts.append(part)
-            evaluations.append(evaluation)
-            if rows.role == "report":
-                spread, index = before_after.geometry(rows, one, other, seed=self.seed)
-        return Compared(tuple(parts), tuple(evaluations), spread, index)
-
-    @property
-    def health(self) -> tuple[Health, ...]:
-        """What the guard measured, the base first."""
-        return tuple(self.guard.history) if self.guard else ()
-
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Score the base, unless that is done; one process scores and writes, all of them watch."""
-        if self.before is None and not self.lost:
-            model = cast(Model, kwargs["model"])
-            self._load()
-            self._set_up_guard()
-            if state.is_world_process_zero:
-                self._start(model, self._folder(args), state.global_step)
-        if self.guard:
-            self.guard.on_train_begin(args, state, control, **kwargs)
+        """Score the base; one process scores and writes, all of them watch."""
+        self.before, self.base, self.guard, self.record, self.lost = None, None, None, None, False
+        self._load()
+        self.set_up_guard()
+        super().on_train_begin(args, state, control, **kwargs)
+        if state.is_world_process_zero:
+            self._start(cast(Model, kwargs["model"]), self._folder(args), state.global_step)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Score what training left in the model, compare, and write."""
-        if self.guard:
-            self.guard.on_train_end(args, state, control, **kwargs)
-        if state.is_world_process_zero and self.before is not None and self.base is not None:
-            self._finish(cast(Model, kwargs["model"]), args, state, kwargs.get("train_dataloader"))
-
-    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Let the guard look, when it is due."""
-        if self.guard:
-            self.guard.on_step_end(args, state, control, **kwargs)
-
-    def on_epoch_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Let the guard look, at the end."""
-        if self.guard:
-            self.guard.on_epoch_end(args, state, control, **kwargs)
-
-    def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Let the guard look at what was just evaluated."""
-        if self.guard:
-            self.guard.on_evaluate(args, state, control, **kwargs)
+        super().on_train_end(args, state, control, **kwargs)
+        if state.is_world_process_zero and self.base is not None:
+            self._finish(self.base, cast(Model, kwargs["model"]), args, state, kwargs.get("train_dataloader"))
 
     def _folder(self, args: TrainingArguments) -> RunFolder:
         return RunFolder(self.out or Path(str(args.output_dir)) / "simtune")
@@ -213,10 +135,11 @@ class SimtuneCallback(TrainerCallback):
         self.base = script_facts.base(model)
         kept.write(folder.path, self.base, self.before, self.rows)
 
-    def _finish(self, model: Model, args: TrainingArguments, state: TrainerState, batches: Any) -> None:
-        assert self.base is not None
+    def _finish(
+        self, base: ModelFacts, model: Model, args: TrainingArguments, state: TrainerState, batches: Any
+    ) -> None:
         folder = self._folder(args)
-        compared = self.compare(model, self.base.similarity)
+        compared = self.compare(model, base.similarity)
         data = getattr(batches, "dataset", None)
         name = self.name or Path(str(args.output_dir)).resolve().name
         self.record = RunRecord(
@@ -227,9 +150,9 @@ class SimtuneCallback(TrainerCallback):
             offline=False,
             recipe=script_facts.arguments(args),
             commit=machine.commit(),
-            base=self.base,
+            base=base,
             tuned=dataclasses.replace(
-                self.base, name=name, hub_id=None, revision=None, weights_sha256=weights_sha256(model)
+                base, name=name, hub_id=None, revision=None, weights_sha256=weights_sha256(model)
             ),
             training=script_facts.training(model, data, args, state, args.world_size),
             leakage=script_facts.leaks(data, {part.loaded.source.title: part.loaded.dataset for part in self.rows}),

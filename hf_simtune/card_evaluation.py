@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hf_simtune import wording
+from hf_simtune import separation, wording
 from hf_simtune.card_metadata import kept_base
 from hf_simtune.card_provenance import data, model_link
 from hf_simtune.card_text import Markdown, code, escape
@@ -233,6 +233,7 @@ def findings(record: RunRecord) -> list[Markdown]:
 
 def geometry(record: RunRecord) -> list[Markdown]:
     """Whether similarities spread wider, and whether an old index must be rebuilt, as far as it was measured."""
-    said = [spread_sentence(record.spread)] if record.spread else []
+    said = [wider] if (wider := separation.sentence(record)) else []
+    said += [spread_sentence(record.spread)] if record.spread else []
     said += [reindex_sentence(record.reindex)] if record.reindex else []
     return [escape(sentence.replace(" x 100", " \N{MULTIPLICATION SIGN}100"), limit=1000) for sentence in said]

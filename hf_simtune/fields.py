@@ -9,12 +9,37 @@ import types
 from collections.abc import Callable
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["field", "fraction", "is_a", "one_of", "positive", "problems", "rising", "type_name"]
+__all__ = ["NONE", "field", "fraction", "is_a", "one_of", "optional", "positive", "problems", "rising", "type_name"]
+
+NONE = "none"  # unsets an optional field on the command line
 
 
-def field(default: Any, text: str, check: Callable[[Any], bool] | None = None, allowed: str = "") -> Any:
-    """A recipe field with its help text and the values it may take, both beside its name and nowhere else."""
-    return dataclasses.field(default=default, metadata={"help": text, "check": check, "allowed": allowed})
+def field(
+    default: Any,
+    text: str,
+    check: Callable[[Any], bool] | None = None,
+    allowed: str = "",
+    *,
+    flag: bool = True,
+    wrong: Callable[[Any], str] | None = None,
+) -> Any:
+    """A recipe field with its help text and the values it may take, both beside its name and nowhere else.
+
+    Args:
+        default: its value where none is given.
+        text: its help.
+        check: whether a value of the right type may be taken.
+        allowed: what may be taken, to end the sentence "it must be".
+        flag: whether the command line has a flag for it.
+        wrong: which part of a wrong value is wrong, of whatever type, to end the sentence; "" for nothing to add.
+    """
+    metadata = {"help": text, "check": check, "allowed": allowed, "flag": flag, "wrong": wrong}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def optional(hint: Any) -> bool:
+    """Whether a field of that type may be None, for which the command line's word is ``none``."""
+    return type(None) in get_args(hint)
 
 
 def one_of(*values: str) -> tuple[Callable[[Any], bool], str]:
@@ -66,6 +91,8 @@ def type_name(hint: Any) -> str:
 
 
 def _shown(value: Any) -> str:
+    if dataclasses.is_dataclass(value):
+        return str(value)
     return " ".join(map(str, value)) if isinstance(value, tuple) else repr(value)
 
 
@@ -80,10 +107,16 @@ def problems(value: Any) -> list[str]:
     hints = get_type_hints(type(value))
     for spec in dataclasses.fields(value):
         held = getattr(value, spec.name)
-        flag = "--" + spec.name.replace("_", "-")
-        if not is_a(held, hints[spec.name]):
-            found.append(f"{flag} is {held!r}: it must be {type_name(hints[spec.name])}")
+        hint, wrong = hints[spec.name], spec.metadata["wrong"]
+        flag = "--" + spec.name.replace("_", "-") if spec.metadata["flag"] else spec.name
+        part = wrong(held) if wrong and held is not None else ""
+        if not is_a(held, hint):
+            wanted = spec.metadata["allowed"] if part else type_name(hint)
+            found.append(f"{flag} is {held!r}: it must be {wanted}{part}")
+        elif optional(hint) and held in (NONE, (NONE,)):
+            # The command line could not say it: there the word unsets the field.
+            found.append(f"{flag} is {_shown(held)}, the word for no value: leave it out")
         elif held is not None and spec.metadata["check"] and not spec.metadata["check"](held):
             allowed = spec.metadata["allowed"]
-            found.append(f"{flag} is {_shown(held)}: it must be {allowed}{_closest(held, allowed)}")
+            found.append(f"{flag} is {_shown(held)}: it must be {allowed}{part or _closest(held, allowed)}")
     return found

@@ -84,7 +84,8 @@ def _matryoshka(model: SentenceTransformer, loss: nn.Module, dimensions: tuple[i
             f"--matryoshka {' '.join(map(str, dimensions))}: the model has {whole} dimensions",
             hint=f"As in: --matryoshka {whole} {whole // 2} {whole // 4}",
         )
-    return dense.MatryoshkaLoss(model, loss, sorted(dimensions, reverse=True))
+    # The whole embedding is what selects and what is reported: it is trained whether it was named or not.
+    return dense.MatryoshkaLoss(model, loss, sorted({*dimensions, whole}, reverse=True))
 
 
 def batch_sampler(name: str) -> BatchSamplers:

@@ -6,6 +6,8 @@ import dataclasses
 import hashlib
 import importlib
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from huggingface_hub.repocard import ModelCard
 from safetensors import SafetensorError
 from torch import nn
 
-from hf_simtune import sparse_models
+from hf_simtune import adapters, sparse_models
 from hf_simtune.errors import HubError, RequestError, SimtuneError
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.flags import folder_name
@@ -88,9 +90,10 @@ def load(
         if name == BUILTIN_SPLADE and isinstance(place, Path):
             model, untrained = sparse_models.stand_in(place, device)
         else:
-            model, untrained = sparse_models.opened(
-                name, place, revision, device=device, online=online, sparse=sparse, active=active_dims, seed=seed
-            )
+            with _opened_from(place, remote, online) as source:
+                model, untrained = sparse_models.opened(
+                    name, source, revision, device=device, online=online, sparse=sparse, active=active_dims, seed=seed
+                )
     except (OSError, httpx2.HTTPError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         at = f" at revision {revision}" if revision else ""
         raise _explained(error, place, at, online) from error
@@ -124,6 +127,22 @@ def _placed(name: str) -> tuple[str | Path, str | None, str]:
     if name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise RequestError(f"no model folder at {name}", hint="A model is a Hub id (ORG/NAME) or a folder that exists")
     return name, name, name
+
+
+@contextmanager
+def _opened_from(place: str | Path, base: str | None, online: bool) -> Iterator[str | Path]:
+    """Where to open a model from; adapters of MiniLM load on the packaged one where the Hub is out of reach."""
+    if online or not isinstance(place, Path) or base is None:
+        yield place
+        return
+    here = cached_folder(base, None) or (packaged_minilm() if base == MINILM_HUB_ID else None)
+    if here is None:
+        raise RequestError(
+            f"{place.name} holds adapters of {base}, and that model is neither on this machine nor to be fetched",
+            hint="Let it be fetched once with a network, or make a whole model of the adapters: --lora --merge",
+        )
+    with adapters.placed(place, here) as copy:
+        yield copy
 
 
 def _remote_base(folder: Path) -> str | None:
@@ -246,7 +265,10 @@ def base_folder(name: str, revision: str | None = None) -> Path | None:
 
 
 def tuned_facts(model: Model, facts: ModelFacts, name: str) -> ModelFacts:
-    """The facts of a tuned model: its own name, weights and similarity, nothing untrained; the rest as its base's."""
+    """The facts of a tuned model: its own name, weights and similarity, nothing untrained; the rest as its base's.
+
+    A base that was kept is as untrained as it was.
+    """
     return dataclasses.replace(
         facts,
         name=name,
@@ -254,7 +276,7 @@ def tuned_facts(model: Model, facts: ModelFacts, name: str) -> ModelFacts:
         revision=None,
         weights_sha256=weights_sha256(model),
         similarity=str(model.similarity_fn_name or facts.similarity),
-        untrained=None,
+        untrained=facts.untrained if weights_sha256(model) == facts.weights_sha256 else None,
     )
 
 

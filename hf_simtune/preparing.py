@@ -63,6 +63,11 @@ def prepare(recipe: Recipe, *, offline: bool, progress: bool = False) -> Prepare
         raise RequestError(problems)
     found = inputs.prepare(recipe, offline=offline)
     model, base = load_base(recipe)
+    if recipe.lora is None and adapters.attached(model):
+        raise RequestError(
+            f"{base.name} is a base with adapters, which are frozen when they are loaded: nothing would be trained",
+            hint="Merge them first, with --lora --merge on the run that made them, or name their base with --lora",
+        )
     lora = _adapted(model, base, recipe)
     own, mined = found.rows, None
     if recipe.mine_negatives:

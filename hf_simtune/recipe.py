@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import field, fraction, one_of, positive, problems, rising
-from hf_simtune.rules import LOSS_SHAPES, together
+from hf_simtune.rules import LOSS_SHAPES, named_losses, together
 
 __all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "LoRA", "Recipe", "fields", "is_hub_name"]
 
@@ -38,16 +38,24 @@ class LoRA:
     alpha: int = field(32, "their weight: the update is multiplied by alpha / r", lambda v: v >= 1, "1 or more")
     dropout: float = field(0.0, "share of an adapter's input that is dropped in training", fraction, "0 to below 1")
     targets: tuple[str, ...] = field(
-        ("all-linear",), "linear layers by the ends of their names; all-linear takes each", bool, "one name or more"
+        ("all-linear",),
+        "linear layers by the ends of their names; all-linear takes each",
+        lambda v: bool(v) and all(re.fullmatch(r"[^\s,]+", name) for name in v),
+        "one name or more, none of them empty",
     )
 
     def __str__(self) -> str:
-        words = [
-            f"{spec.name}={','.join(value) if isinstance(value, tuple) else value}"
-            for spec in dataclasses.fields(self)
-            if (value := getattr(self, spec.name)) != spec.default
-        ]
-        return " ".join(words)
+        """Every field: ``r=16 alpha=32 dropout=0 targets=all-linear``."""
+        return " ".join(self._word(spec) for spec in dataclasses.fields(self))
+
+    @property
+    def words(self) -> list[str]:
+        """What stands behind ``--lora``: the fields that are not as by default."""
+        return [self._word(spec) for spec in dataclasses.fields(self) if getattr(self, spec.name) != spec.default]
+
+    def _word(self, spec: dataclasses.Field[Any]) -> str:
+        value = getattr(self, spec.name)
+        return f"{spec.name}={','.join(value) if isinstance(value, tuple) else str(value).removesuffix('.0')}"
 
     @classmethod
     def of(cls, words: Sequence[str]) -> LoRA | None:
@@ -70,11 +78,21 @@ def _in_order(value: LoRA) -> bool:
     return not problems(value)
 
 
+def _wrong_words(value: Any) -> str:
+    """Which words of adapters are wrong, to end a sentence; the value may be text that stands for none."""
+    words = str(value).split() if isinstance(value, str | LoRA) else []
+    found = [word for word in words if (one := LoRA.of([word])) is None or problems(one)]
+    names = [word.partition("=")[0] for word in words]
+    found += [f"{name} twice" for name in dict.fromkeys(names) if names.count(name) > 1]
+    return f", not {', '.join(found)}" if found else ""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that decides a run. Frozen: ``dataclasses.replace`` makes a changed copy.
 
-    Every field is a flag of ``hf-simtune tune`` under its own name (``train_rows`` is ``--train-rows``).
+    Every field but ``stand_in_for`` is a flag of ``hf-simtune tune`` under its own name (``train_rows`` is
+    ``--train-rows``).
     Data are named by a Hub id, a file or a folder, or ``builtin:sports``; a configuration follows a slash
     and a split a colon: ``sentence-transformers/all-nli/triplet:train``.
     """
@@ -88,7 +106,7 @@ class Recipe:
     title: str = field("", "one line that says what the recipe does")
     model: str = field(
         MINILM,
-        "base model: Hub id, folder, or builtin:all-MiniLM-L6-v2",
+        f"base model: Hub id, folder, {BUILTIN_MINILM} or {BUILTIN_SPLADE}",
         lambda v: bool(v.strip()),
         "a Hub id or a folder",
     )
@@ -209,7 +227,8 @@ class Recipe:
         None,
         "tune low-rank adapters alone: --lora, or --lora r=16 alpha=32 dropout=0.1 targets=query,value",
         _in_order,
-        "r=N alpha=N dropout=X targets=A,B, each above 0",
+        "r=N alpha=N dropout=X targets=A,B (r and alpha 1 or more, dropout 0 to below 1)",
+        wrong=_wrong_words,
     )
     merge: bool = field(False, "with --lora: write the adapters into the base's weights, a model like any other")
     matryoshka: tuple[int, ...] | None = field(
@@ -250,7 +269,10 @@ class Recipe:
         *one_of(*FORWARDS),
     )
 
-    stand_in_for: str | None = field(None, "Hub id of the model that the base stands in for; the card says so")
+    # No flag: a card is to name what offline() replaced, not what anybody typed.
+    stand_in_for: str | None = field(
+        None, "Hub id of the model that the base stands in for; the card says so", flag=False
+    )
 
     def check(self) -> list[str]:
         """Every problem of the recipe, each a sentence that names the flag; empty when it can be run."""
@@ -269,8 +291,8 @@ class Recipe:
     def offline(self) -> Recipe:
         """The same recipe on what the package carries: the packaged MiniLM and the built-in sports corpus.
 
-        Only what would come from the Hub is replaced; files and folders of your own stay. The scores are then on the
-        sports corpus and never stand for STSb.
+        Only what would come from the Hub is replaced, or, if it is a probe or further data, left out; files and folders
+        of your own stay. The scores are then on the sports corpus and never stand for STSb.
         """
         changes: dict[str, Any] = {"name": f"{self.name.removesuffix('-offline')}-offline"}
         if is_hub_name(self.model):
@@ -285,11 +307,9 @@ class Recipe:
                 "columns": None,
                 "score_range": None,
             }
-        for name in ("more_data", "probe"):
-            kept = tuple(
-                entry for entry in getattr(self, name) or () if not is_hub_name(entry.partition("=")[2] or entry)
-            )
-            changes[name] = kept or None
+        further = zip(self.more_data or (), named_losses(self.more_data), strict=True)
+        changes["more_data"] = tuple(entry for entry, (_, data) in further if not is_hub_name(data)) or None
+        changes["probe"] = tuple(name for name in self.probe or () if not is_hub_name(name)) or None
         # Rows of one's own are split or held out to be measured on, as online; plain sentences cannot be.
         own = self.select_on is None and self.shape != "sentences" and not is_hub_name(self.train_data)
         if not own and (self.select_on is None or is_hub_name(self.select_on) or is_hub_name(self.report_on or "")):
@@ -299,6 +319,8 @@ class Recipe:
                 "eval_columns": None,
                 "eval_score_range": None,
             }
+            measured = (changes["select_on"], changes["report_on"])  # what is reported on need not be probed
+            changes["probe"] = tuple(name for name in changes["probe"] or () if name not in measured) or None
         return dataclasses.replace(self, **changes)
 
 
@@ -310,7 +332,9 @@ def is_hub_name(name: str) -> bool:
 
 
 def fields() -> Iterator[tuple[str, Any, Any, str]]:
-    """Name, type, default and help text of every recipe field, in order."""
+    """Name, type, default and help text of every recipe field that is a flag, in order."""
     hints = get_type_hints(Recipe)
     for spec in dataclasses.fields(Recipe):
+        if not spec.metadata["flag"]:
+            continue
         yield spec.name, hints[spec.name], spec.default, spec.metadata["help"]

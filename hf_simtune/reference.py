@@ -1,48 +1,101 @@
-"""Cards of the reference runs, and the README's table, from the records in model_cards/. ``make cards`` runs it.
+"""Cards of the reference runs, and the README's tables, from the records in model_cards/. ``make cards`` runs it.
 
-A reference run is a folder ``model_cards/NAME/SEED/`` with a ``record.json`` and its ``scores.parquet``; the cards are
-rendered from the records, so that neither can drift from the other.
+A reference run is a folder ``model_cards/NAME/SEED/`` with a ``record.json`` and its ``scores.parquet``; cards and
+pictures are made from these two, so that none of them can drift from the others.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import sys
 from pathlib import Path
 
 import numpy as np
 
-from hf_simtune import card, scores_file
+from hf_simtune import card, card_plots, catalogue, scores_file
 from hf_simtune.bench import page
+from hf_simtune.card_losses import loss_classes
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.bootstrap import resampled_differences
-from hf_simtune.evaluation.compare import verdict_of
-from hf_simtune.record import Evaluation, RunRecord
+from hf_simtune.evaluation.compare import NO_VERDICT, probe_answer, verdict_of
+from hf_simtune.recipe import BUILTIN_SPLADE, Recipe
+from hf_simtune.record import Evaluation, RunRecord, Score
+from hf_simtune.wording import UNDEFINED, interval, points, signed
 
-__all__ = ["records", "table", "write"]
+__all__ = ["PICTURES", "pictures", "recipes", "records", "rendered", "table", "write"]
 
 BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
 SPEED_BEGIN, SPEED_END = "<!-- speed: make cards -->", "<!-- end of speed -->"
+RECIPES_BEGIN, RECIPES_END = "<!-- recipes: make cards -->", "<!-- end of recipes -->"
+PICTURES = "plots"  # the folder beside a card, as in a run's folder
+COLOURS = 64  # of a picture in the tree: a third of its size, and no difference to the eye
+
+Runs = list[tuple[Path, RunRecord]]
 
 
-def records(folder: Path) -> dict[str, list[tuple[Path, RunRecord]]]:
+def records(folder: Path) -> dict[str, Runs]:
     """The records of each reference run, by name, in the order of their seeds as the folders are named."""
-    found: dict[str, list[tuple[Path, RunRecord]]] = {}
+    found: dict[str, Runs] = {}
     for path in sorted(folder.glob("*/*/record.json")):
         found.setdefault(path.parent.parent.name, []).append((path.parent, RunRecord.load(path)))
     return found
 
 
-def table(folder: Path) -> str:
-    """The README's table: per recipe and data set the base, the tuned score over seeds and the interval."""
-    lines = [
-        "| recipe | data | rows | base | tuned | change | 95 % interval | runs | verdict |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---|",
-    ]
-    for name, runs in records(folder).items():
-        _same_question(name, [record for _, record in runs])
-        for index, first in enumerate(runs[0][1].evaluations):
-            lines.append(_line(name, index, first, runs))
+def recipes() -> str:
+    """The README's table of the shipped recipes."""
+    lines = ["| recipe | what it does | base model | loss |", "|---|---|---|---|"]
+    for name, recipe in catalogue.shipped().items():
+        lines.append(f"| [{name}](recipes/{name}.py) | {recipe.title} | {recipe.model} | {_loss(recipe)} |")
     return "\n".join(lines)
+
+
+def _loss(recipe: Recipe) -> str:
+    """What is trained, by the library's names: ``SpladeLoss around SparseCosineSimilarityLoss``."""
+    if recipe.loss is None:
+        return "as the shape of the rows has it"
+    classes = loss_classes(recipe.loss, recipe.sparse or "dense", matryoshka=bool(recipe.matryoshka))
+    return " around ".join(classes) + (", adapters alone" if recipe.lora else "")
+
+
+def table(folder: Path) -> str:
+    """The README's table of results: a row for the verdict's rows of each recipe and one for each probe.
+
+    Rows that chose a checkpoint are left to the cards. Runs on a stand-in are named below the table and have no row:
+    beside the others their scores would pass for those of the model that the recipe names.
+    """
+    lines = [
+        "| recipe | measured on | role | rows | base | tuned | change | 95 % interval | runs | answer |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+    ]
+    sparse, untrained, others = [], [], []
+    for name, runs in records(folder).items():
+        base = runs[0][1].base
+        _same_question(name, [record for _, record in runs])
+        if _is_stand_in(runs[0][1]):
+            place = f" in place of {base.stand_in_for}" if base.stand_in_for else ""
+            begun = f", {base.untrained} untrained" if base.untrained else ""
+            others.append(f"{_link(name)} ({base.name}{place}{begun})")
+            continue
+        for index, first in enumerate(runs[0][1].evaluations):
+            if first.role != "select":
+                lines.append(_line(name, index, first, runs))
+        if base.kind != "dense":
+            sparse.append(f"{base.dimensions:,} in {name}")
+        if base.untrained:
+            untrained.append(f"{name} with {base.untrained}")
+    told = []
+    if sparse:
+        told.append(f"Active: dimensions that are not zero, a sentence's mean; of {', '.join(sparse)}.")
+    if untrained:
+        told.append(f"No verdict: {', '.join(untrained)} untrained; a gain over such a base proves nothing.")
+    if others:
+        told.append(f"Stand-ins, whose scores are not the named model's: {', '.join(others)}.")
+    return "\n\n".join(["\n".join(lines), *told])
+
+
+def _is_stand_in(record: RunRecord) -> bool:
+    return record.base.stand_in_for is not None or record.base.name == BUILTIN_SPLADE
 
 
 def _same_question(name: str, runs: list[RunRecord]) -> None:
@@ -51,65 +104,148 @@ def _same_question(name: str, runs: list[RunRecord]) -> None:
     def question(record: RunRecord) -> tuple[object, ...]:
         recipe = {field: value for field, value in record.recipe.items() if field != "seed"}
         rows = [(evaluation.source.fingerprint, evaluation.role) for evaluation in record.evaluations]
-        return recipe, record.base.weights_sha256, record.training.source.fingerprint, rows
+        # A part of the base that nobody has trained is drawn from the seed, and its hash with it.
+        base = record.base.name if record.base.untrained else record.base.weights_sha256
+        return recipe, base, record.training.source.fingerprint, rows
 
     if any(question(record) != question(runs[0]) for record in runs[1:]):
         raise RunError(f"the reference runs of {name} differ in more than their seeds")
 
 
-def _line(name: str, index: int, first: Evaluation, runs: list[tuple[Path, RunRecord]]) -> str:
-    tuned = [record.evaluations[index].tuned.spearman for _, record in runs]
-    if first.base.spearman is None or any(value is None for value in tuned):
-        raise RunError(f"{name}: a reference run has an undefined score on {first.source.title}")
-    scores = [100 * value for value in tuned if value is not None]
-    base, mean = 100 * first.base.spearman, sum(scores) / len(scores)
-    spread = f" ({min(scores):.2f} to {max(scores):.2f})" if len(scores) > 1 else ""
-    low, high = _interval(index, runs, first.role)
-    shown = f"{100 * low:+.2f} to {100 * high:+.2f}"
-    verdict = "none: chose the checkpoint"
-    if first.role == "report":
-        verdict = verdict_of(low, high)
-    link = f"[{name}](model_cards/{name})"
+def _line(name: str, index: int, first: Evaluation, runs: Runs) -> str:
+    found = [record.evaluations[index] for _, record in runs]
+    base, tuned = (_mean([getattr(evaluation, side) for evaluation in found]) for side in ("base", "tuned"))
+    change = UNDEFINED
+    if None not in (first.base.spearman, *(evaluation.tuned.spearman for evaluation in found)):
+        change = signed(_middle([e.tuned for e in found]) - _middle([e.base for e in found]))
+    low, high = _interval(index, runs)
+    shown = interval(low, high) if low is not None and high is not None else UNDEFINED
     return (
-        f"| {link} | {first.source.title} | {first.base.n:,} | {base:.2f} | {mean:.2f}{spread} | {mean - base:+.2f} "
-        f"| {shown} | {len(runs)} | {verdict} |"
+        f"| {_link(name)} | {first.source.title} | {first.role} | {first.base.n:,} | {base} | {tuned} | {change} "
+        f"| {shown} | {len(runs)} | {_answer(first, runs[0][1], low, high)} |"
     )
 
 
-def _interval(
-    index: int, runs: list[tuple[Path, RunRecord]], role: str, resamples: int = 10_000
-) -> tuple[float, float]:
+def _link(name: str) -> str:
+    return f"[{name}](model_cards/{name})"
+
+
+def _mean(scores: list[Score]) -> str:
+    """The mean over runs, their range where it is one, and of sparse models the active dimensions."""
+    if any(score.spearman is None for score in scores):
+        return UNDEFINED
+    values = [score.spearman for score in scores if score.spearman is not None]
+    told = []
+    if points(min(values)) != points(max(values)):
+        told.append(f"{points(min(values))} to {points(max(values))}")
+    active = [score.active_dimensions for score in scores if score.active_dimensions is not None]
+    if active:
+        told.append(f"{sum(active) / len(active):,.1f} active")
+    return points(_middle(scores)) + (f" ({'; '.join(told)})" if told else "")
+
+
+def _middle(scores: list[Score]) -> float:
+    values = [score.spearman for score in scores if score.spearman is not None]
+    return sum(values) / len(values)
+
+
+def _answer(first: Evaluation, record: RunRecord, low: float | None, high: float | None) -> str:
+    """The verdict, or for a probe whether it got worse; none where the base begins untrained."""
+    if record.base.untrained:
+        return NO_VERDICT
+    if first.role == "probe":
+        comparison = first.comparison
+        return probe_answer(dataclasses.replace(comparison, low=low, high=high)) if comparison else "cannot tell"
+    return verdict_of(low, high) if low is not None and high is not None else "no evidence"
+
+
+def _interval(index: int, runs: Runs, resamples: int = 10_000) -> tuple[float | None, float | None]:
     """The interval of the difference: a single run's own, or that of the mean over runs.
 
     Each resample of the rows is then the same for every run. It covers the choice of rows, not the luck of a seed.
     """
-    comparison = runs[0][1].evaluations[index].comparison
-    if comparison is None or comparison.low is None or comparison.high is None:
-        raise RunError("a reference run has no interval")
+    evaluations = [record.evaluations[index] for _, record in runs]
+    comparisons = [found.comparison for found in evaluations]
+    if any(found is None or found.low is None or found.high is None for found in comparisons):
+        return None, None
     if len(runs) == 1:
-        return comparison.low, comparison.high
+        return (comparisons[0].low, comparisons[0].high) if comparisons[0] else (None, None)
     means = np.zeros(resamples)
+    name = (evaluations[0].source.title, evaluations[0].role)
     for folder, _ in runs:
-        part = next(part for part in scores_file.read(folder / "scores.parquet") if part.role == role)
+        parts = scores_file.read(folder / "scores.parquet")
+        part = next((part for part in parts if (part.evaluation, part.role) == name), None)
+        if part is None:
+            raise RunError(f"{folder.parent.name}/{folder.name}/scores.parquet has no rows of {name[0]} ({name[1]})")
         groups = np.unique(part.group, return_inverse=True)[1].astype(np.int64)
         means += resampled_differences(part.gold, part.base, part.tuned, groups, resamples, 0) / len(runs)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(low), float(high)
 
 
+def pictures(folder: Path, record: RunRecord) -> dict[str, bytes]:
+    """The pictures of a reference run's card, as PNG with 64 colours, by file name."""
+    drawn = card_plots.render(record, scores_file.read(folder / "scores.parquet"))
+    return {name: _small(content) for name, content in drawn.items()}
+
+
+def _small(png: bytes) -> bytes:
+    """The same picture in fewer bytes, for a tree that keeps every version of it."""
+    from PIL import Image
+
+    file = io.BytesIO()
+    Image.open(io.BytesIO(png)).convert("RGB").quantize(COLOURS).save(file, "PNG", optimize=True)
+    return file.getvalue()
+
+
+def rendered(folder: Path, record: RunRecord) -> str:
+    """The card of a reference run, with the pictures that lie beside it."""
+    words = card_plots.alt_texts(record)
+    there = [name for name in words if (folder / PICTURES / name).is_file()]
+    return card.render(record, pictures=[(f"{PICTURES}/{name}", words[name]) for name in there])
+
+
 def write(checkout: Path) -> list[Path]:
-    """Render every reference card and the README's table again. Returns the files that changed."""
+    """Render every reference card with its pictures and the README's tables again.
+
+    Returns:
+        The files that changed; pictures that no run has any more are deleted.
+
+    Raises:
+        RunError: the README lacks a mark, or the runs of one name differ in more than their seeds.
+        DataError: a run has no ``scores.parquet`` that can be read.
+    """
     folder, readme = checkout / "model_cards", checkout / "README.md"
-    wanted = {path / "README.md": card.render(record) for runs in records(folder).values() for path, record in runs}
-    wanted[folder / "bench" / "README.md"] = page.page(folder / "bench")
-    text = _between(readme.read_text(encoding="utf-8"), BEGIN, table(folder), END)
-    wanted[readme] = _between(text, SPEED_BEGIN, page.readme(folder / "bench"), SPEED_END)
-    changed = []
-    for path, content in wanted.items():
-        if not path.is_file() or path.read_text(encoding="utf-8") != content:
-            path.write_text(content, encoding="utf-8")
-            changed.append(path)
+    text = readme.read_text(encoding="utf-8")
+    for begin, told, end in (
+        (BEGIN, table(folder), END),
+        (RECIPES_BEGIN, recipes(), RECIPES_END),
+        (SPEED_BEGIN, page.readme(folder / "bench"), SPEED_END),
+    ):
+        text = _between(text, begin, told, end)
+    changed = [path for path in [readme] if _put(path, text.encode())]
+    bench = folder / "bench" / "README.md"
+    changed += [path for path in [bench] if _put(path, page.page(folder / "bench").encode())]
+    for runs in records(folder).values():
+        for place, record in runs:
+            drawn = pictures(place, record)
+            for old in sorted((place / PICTURES).glob("*.png")):
+                if old.name not in drawn:
+                    old.unlink()
+                    changed.append(old)
+            for name, content in drawn.items():
+                changed += [path for path in [place / PICTURES / name] if _put(path, content)]
+            changed += [path for path in [place / "README.md"] if _put(path, rendered(place, record).encode())]
     return changed
+
+
+def _put(path: Path, content: bytes) -> bool:
+    """Write a file unless it holds that already; whether it changed."""
+    if path.is_file() and path.read_bytes() == content:
+        return False
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    return True
 
 
 def _between(text: str, begin: str, content: str, end: str) -> str:
@@ -121,5 +257,6 @@ def _between(text: str, begin: str, content: str, end: str) -> str:
 
 
 if __name__ == "__main__":
-    for changed_file in write(Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()):
-        sys.stdout.write(f"{changed_file.name} in {changed_file.parent.name} written\n")
+    root = Path(sys.argv[1] if len(sys.argv) > 1 else ".").resolve()
+    for changed_file in write(root):
+        sys.stdout.write(f"{changed_file.relative_to(root)} {'written' if changed_file.exists() else 'deleted'}\n")

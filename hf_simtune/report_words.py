@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hf_simtune import card, wording
+from hf_simtune import card, separation, wording
 from hf_simtune.card_evaluation import FINDINGS, outscored, share
 from hf_simtune.card_metadata import kept_base
 from hf_simtune.card_training import KINDS
@@ -67,6 +67,9 @@ def geometry(record: RunRecord) -> Iterator[tuple[str, str]]:
 
     In two parts: what is answered, and the rest of the sentence.
     """
+    if answer := separation.sentence(record):
+        head, _, rest = minus(answer).partition(": ")
+        yield head, ": " + rest
     said = [(reindex_sentence(record.reindex), ", as ")] if record.reindex else []
     said += [(spread_sentence(record.spread), ": ")] if record.spread else []
     for sentence, end in said:

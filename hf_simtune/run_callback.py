@@ -1,41 +1,35 @@
-"""SimtuneCallback as a run uses it: on rows that are loaded, and finished by the run itself."""
+"""What a run asks of before and after, beside what scripts have."""
 
 from __future__ import annotations
 
 import numpy as np
-from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_simtune.before_after import Rows
-from hf_simtune.callback import SimtuneCallback
 from hf_simtune.data.inputs import Inputs
 from hf_simtune.evaluation.health import harm
 from hf_simtune.evaluation.sts import score
 from hf_simtune.recipe import Recipe
 from hf_simtune.schedule import evaluations
+from hf_simtune.watching import BeforeAfter
 
 __all__ = ["RunCallback"]
 
 
-class RunCallback(SimtuneCallback):
-    """The callback as a run uses it: on rows that are loaded, and finished by the run when its model is saved."""
+class RunCallback(BeforeAfter):
+    """Before and after as a run has it: on a recipe's rows, and compared by the run when its model is saved."""
 
     def __init__(self, recipe: Recipe, inputs: Inputs) -> None:
-        super().__init__(recipe.report_on or "sentence-transformers/stsb", seed=recipe.seed)
-        self.rows = (
-            Rows("report", inputs.report),
-            Rows("select", inputs.select),
-            *(Rows("probe", loaded) for loaded in inputs.probes),
+        super().__init__(
+            (
+                Rows("report", inputs.report),
+                Rows("select", inputs.select),
+                *(Rows("probe", loaded) for loaded in inputs.probes),
+            ),
+            on_collapse=recipe.on_collapse,
+            checks=evaluations(recipe),
+            dimensions=recipe.matryoshka or (),
+            seed=recipe.seed,
         )
-        self.on_collapse = recipe.on_collapse
-        self.checks = evaluations(recipe)
-        self.dimensions = recipe.matryoshka or ()
-
-    def on_train_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: object
-    ) -> None:
-        """Only the guard: the run goes on from here."""
-        if self.guard:
-            self.guard.on_train_end(args, state, control, **kwargs)
 
     def base_score(self, role: str) -> float | None:
         """The untouched model's Spearman on the rows of a role."""
@@ -49,7 +43,7 @@ class RunCallback(SimtuneCallback):
     def stopped(self) -> str | None:
         """Why the guard ended training, if it did."""
         found = self.guard.collapsed if self.guard and self.on_collapse == "stop" else None
-        return f"step {found.step} was unhealthy: {', '.join(found.findings)}" if found else None
+        return f"{' and '.join(harm(found, self.health[0]))} at step {found.step}" if found else None
 
     def unhealthy(self) -> set[int]:
         """The steps that the guard would not have kept, where it was to stop there."""

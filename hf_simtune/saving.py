@@ -55,12 +55,12 @@ def _adapters(plan: Plan, folder: RunFolder, prepared: Prepared) -> tuple[Model,
     if not recipe.merge:
         if place is None:
             raise RunError(f"the base of the adapters, {recipe.model}, is not on this machine: they cannot be tried")
-        difference = adapters.check_reload(model, folder.model, texts, base_place=place)
+        loaded, difference = adapters.check_reload(model, folder.model, texts, base_place=place)
         log.info("the adapters load on their base: embeddings differ by %.1e at most", difference)
-        return model, "adapter"
+        return loaded, "adapter"
     whole = adapters.merged(lambda: load_base(recipe)[0], target)
     models.save(whole, folder.model)
-    difference = adapters.check_reload(model, folder.model, texts)
+    _, difference = adapters.check_reload(model, folder.model, texts)
     log.info("the merged model loads: its embeddings differ from base and adapters by %.1e at most", difference)
     return _reloaded(whole, folder, weights_sha256(whole)), "merged"
 

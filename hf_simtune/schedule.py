@@ -53,13 +53,19 @@ class StopWithoutGain(TrainerCallback):
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for an end when the last scores are no better than the best one before them."""
+        if self.look(state):
+            control.should_training_stop = True
+
+    def look(self, state: TrainerState) -> bool:
+        """Whether a run is to end where it is; one that was interrupted behind its end makes no further step."""
         scores = [float(entry[self.metric]) for entry in state.log_history if self.metric in entry]
+        scores = [-math.inf if math.isnan(value) else value for value in scores]
         best = max(range(len(scores)), key=lambda i: (scores[i], -i), default=0)
         if 0 < self.patience <= len(scores) - 1 - best and state.global_step < state.max_steps:
             self.stopped = (
                 f"no better score in {self.patience} evaluations, at step {state.global_step} of {state.max_steps}"
             )
-            control.should_training_stop = True
+        return self.stopped is not None
 
 
 def evaluations(recipe: Recipe) -> int:

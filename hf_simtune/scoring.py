@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from hf_simtune.evaluation.compare import Comparison
 from hf_simtune.record import Score
 
 __all__ = ["Scored", "compare", "score"]
+
+log = logging.getLogger("hf_simtune")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,12 +67,13 @@ def score(
     encoder, facts = models.load(model, revision)
     rows = loaded.dataset
     gold = np.asarray(rows["score"], dtype=np.float64)
-    found = sts.similarities(encoder, rows, progress=progress)
+    encoded = sts.encode(encoder, rows, progress=progress)
+    found = encoded.similarities()
     return Scored(
         model=facts.name,
         evaluation=loaded.source.title,
         fingerprint=loaded.source.fingerprint,
-        score=sts.score(gold, found),
+        score=sts.score(gold, found, encoded.activity),
         similarity=facts.similarity,
         row=np.asarray(rows["row"], dtype=np.int64),
         group=groups(rows),
@@ -155,6 +159,15 @@ def compare(
                 )
     first = scored[0]
     for other in scored[1:]:
+        told = {first.similarity, other.similarity} - {"as recorded"}
+        if len(told) > 1:
+            log.warning(
+                "%s compares by %s, %s by %s: each is scored as it was saved",
+                first.model,
+                first.similarity,
+                other.model,
+                other.similarity,
+            )
         same = first.fingerprint == other.fingerprint and np.array_equal(first.row, other.row)
         if not (same and np.array_equal(first.gold, other.gold)):
             raise RequestError(

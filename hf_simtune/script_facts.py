@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,11 @@ def training(model: Model, rows: Any, args: TrainingArguments, state: TrainerSta
     noted: list[dict[str, Any]] = list(model.model_card_data.train_datasets) or [{}]
     losses = [str(entry["loss"]["fullname"]).rsplit(".", 1)[-1] for entry in noted if entry.get("loss")]
     parameters = list(model.parameters())
-    logged = [(int(entry["step"]), float(entry["loss"])) for entry in state.log_history if "loss" in entry]
+    logged = [
+        (int(entry["step"]), round(float(entry.get("epoch") or 0.0), 4), float(entry["loss"]))
+        for entry in state.log_history
+        if "loss" in entry
+    ]
     runtime = [entry["train_runtime"] for entry in state.log_history if "train_runtime" in entry]
     best = state.best_global_step if args.load_best_model_at_end and state.best_model_checkpoint else state.global_step
     count = sum(int(entry.get("size") or 0) for entry in noted) or _length(rows)
@@ -61,18 +66,20 @@ def training(model: Model, rows: Any, args: TrainingArguments, state: TrainerSta
         temperature=_temperature(noted[0]),
         epochs=round(state.epoch or 0.0, 4),
         steps=state.global_step,
-        batch_size=args.per_device_train_batch_size * args.gradient_accumulation_steps,
+        batch_size=args.train_batch_size,
         processes=processes,
-        precision="bf16" if args.bf16 else "fp16" if args.fp16 else "fp32",
+        precision=_precision(args),
         precision_reason="as the script has it",
         forward="plain",
         forward_reason="as the script has it",
         seconds=round(float(runtime[-1]), 1) if runtime else 0.0,
         checkpoints=tuple(
-            Checkpoint(step=step, epoch=0.0, spearman=None, loss=loss) for step, loss in logged if math.isfinite(loss)
+            Checkpoint(step=step, epoch=epoch, spearman=None, loss=loss)
+            for step, epoch, loss in logged
+            if math.isfinite(loss)
         ),
         best_step=int(best or 0),
-        final_loss=logged[-1][1] if logged and math.isfinite(logged[-1][1]) else None,
+        final_loss=logged[-1][2] if logged and math.isfinite(logged[-1][2]) else None,
         parameters=sum(tensor.numel() for tensor in parameters),
         trainable=sum(tensor.numel() for tensor in parameters if tensor.requires_grad),
     )
@@ -83,7 +90,7 @@ def leaks(rows: Any, evaluations: dict[str, Dataset]) -> tuple[Leakage, ...]:
 
     Nothing is dropped: the script decides what it trains on.
     """
-    if not isinstance(rows, Dataset):
+    if not isinstance(rows, Dataset):  # several sets, or a stream
         return ()
     texts = _texts(rows)
     shape = _shape(rows)
@@ -123,6 +130,14 @@ def _source(noted: dict[str, Any], rows: Any, count: int) -> Source:
         columns=tuple(re.sub(r"</?code>", "", column) for column in noted.get("columns") or ()),
         rows=count,
     )
+
+
+def _precision(args: TrainingArguments) -> str:
+    """What the trainer's accelerator was set up with: the launcher may have asked for it, not the arguments."""
+    asked = os.environ.get("ACCELERATE_MIXED_PRECISION", "no")
+    if args.bf16 or args.fp16:
+        return "bf16" if args.bf16 else "fp16"
+    return asked if asked in ("bf16", "fp16") else "fp32"
 
 
 def _temperature(noted: dict[str, Any]) -> float | None:

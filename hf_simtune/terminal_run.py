@@ -9,6 +9,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
+from hf_simtune import separation
+from hf_simtune.card_evaluation import outscored
 from hf_simtune.evaluation.compare import power_sentence, probe_answer, verdict_sentence
 from hf_simtune.evaluation.neighbours import reindex_sentence
 from hf_simtune.evaluation.spread import spread_sentence
@@ -71,18 +73,18 @@ def _notes(record: RunRecord) -> Iterator[str]:
     if record.offline:
         yield "Offline: these scores are on the built-in sports corpus and do not stand for STSb."
     if training.best_step == 0:
-        yield "No checkpoint beat the base on the selection rows: model/ holds the base unchanged."
+        healthy = " with healthy embeddings" if outscored(record) else ""
+        yield f"No checkpoint{healthy} beat the base on the selection rows: model/ holds the base unchanged."
     if training.stopped:
         yield f"Training stopped early: {training.stopped}."
     if training.lora:
         yield f"Trained: {training.trainable:,} of {training.parameters:,} parameters ({training.lora})."
-    found = {name: health.step for health in reversed(record.health) for name in health.findings}
-    for name, step in found.items():
-        yield (
-            f"The embeddings are {name} from step {step} on."
-            if name != "narrowing"
-            else (f"The embeddings draw together from step {step} on.")
-        )
+    for name in dict.fromkeys(name for health in record.health for name in health.findings):
+        steps = [health.step for health in record.health if name in health.findings]
+        where = "the base" if steps[0] == 0 else f"step {steps[0]}"
+        yield f"Embeddings: {name} at {where}, and in {len(steps)} of {len(record.health)} measurements."
+    if said := separation.sentence(record):
+        yield said
     if record.spread and training.best_step:
         yield spread_sentence(record.spread)
     if record.reindex and training.best_step:

@@ -39,6 +39,9 @@ __all__ = [
     "checkpoints",
     "last_checkpoint",
     "scored_weights",
+    "seconds",
+    "state_of",
+    "take_up_end",
 ]
 
 SCORED = "scored.jsonl"
@@ -117,6 +120,7 @@ def build(
         prompt: that the model puts before each text when it is scored.
     """
     # The recipe decides, not what `accelerate config` or `accelerate launch --mixed_precision` left behind.
+    told = os.environ.get("ACCELERATE_MIXED_PRECISION")
     os.environ["ACCELERATE_MIXED_PRECISION"] = MIXED[precision]
     sparse = isinstance(model, SparseEncoder)
     kind: Any = SparseEncoderTrainingArguments if sparse else SentenceTransformerTrainingArguments
@@ -158,6 +162,9 @@ def build(
         evaluator=evaluator,
         callbacks=[EvaluateEvenly(evaluations(recipe)), *callbacks],
     )
+    del os.environ["ACCELERATE_MIXED_PRECISION"]
+    if told is not None:
+        os.environ["ACCELERATE_MIXED_PRECISION"] = told
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     used = str(trainer.accelerator.mixed_precision)
@@ -173,6 +180,24 @@ def last_checkpoint(folder: Path) -> Path | None:
     if found:
         _move_best(found / "trainer_state.json", folder.resolve())
     return found
+
+
+def state_of(checkpoint: Path) -> TrainerState:
+    """What the trainer knew when it wrote a checkpoint."""
+    state: TrainerState = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
+    return state
+
+
+def take_up_end(trainer: Trainer, checkpoint: Path) -> None:
+    """Bring a trainer to where training had ended: its state, and the best weights in its model."""
+    trainer.state = state_of(checkpoint)
+    trainer._load_best_model()
+
+
+def seconds(state: TrainerState, default: float) -> float:
+    """How long training took, as the trainer logged it at its end."""
+    logged = [float(entry["train_runtime"]) for entry in state.log_history if "train_runtime" in entry]
+    return logged[-1] if logged else default
 
 
 def _reads(path: Path) -> bool:

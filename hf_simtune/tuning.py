@@ -13,17 +13,28 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
 import torch
-from transformers import TrainerState, set_seed
+from transformers import set_seed
 
-from hf_simtune import before_after, flags, machine, models, precision, preparing, saving, schedule, train, writing
+from hf_simtune import (
+    before_after,
+    flags,
+    machine,
+    models,
+    precision,
+    preparing,
+    saving,
+    schedule,
+    train,
+    training_facts,
+    writing,
+)
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.sts import SimilarityEvaluator
 from hf_simtune.preparing import Prepared
 from hf_simtune.progress import ProgressBar
 from hf_simtune.recipe import MINILM, Recipe, is_hub_name
-from hf_simtune.record import Checkpoint, RunRecord, Training
+from hf_simtune.record import RunRecord
 from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan, RunFolder
 from hf_simtune.speed import choose
@@ -211,12 +222,17 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
     losses = list(prepared.losses.values())
     with clock.phase("train"), freed_memory_kept(), sorted_forward(model, losses, plan.forward) as sorted_:
         checkpoint = train.last_checkpoint(folder.trainer)
-        if checkpoint:
-            log.info("going on from %s", checkpoint.name)
-        with warnings.catch_warnings():
-            # The libraries warn each other of a method of theirs that is to go (sentence-transformers 6.2).
-            warnings.filterwarnings("ignore", r".*gradient_checkpointing_enable", FutureWarning)
-            result = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        if checkpoint and stopper.look(train.state_of(checkpoint)):
+            log.info("training had ended at %s", checkpoint.name)
+            train.take_up_end(trainer, checkpoint)
+            callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=model)
+        else:
+            if checkpoint:
+                log.info("going on from %s", checkpoint.name)
+            with warnings.catch_warnings():
+                # The libraries warn each other of a method of theirs that is to go (sentence-transformers 6.2).
+                warnings.filterwarnings("ignore", r".*gradient_checkpointing_enable", FutureWarning)
+                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     clock.seconds["of it scores"] = round(evaluator.seconds, 2)
     clock.seconds["of it checkpoints"] = round(trainer.checkpoint_seconds, 2)
     clock.seconds["of it guard"] = round(callback.guard.seconds if callback.guard else 0.0, 2)
@@ -239,7 +255,7 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
         commit=plan.commit,
         base=prepared.base,
         tuned=models.tuned_facts(reloaded, prepared.base, recipe.name),
-        training=_training(
+        training=training_facts.training(
             plan,
             prepared,
             state,
@@ -247,7 +263,7 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
             best.step,
             stopper.stopped or callback.stopped,
             plan.forward_reason + refused,
-            result.metrics.get("train_runtime", clock.seconds["train"]),
+            train.seconds(trainer.state, clock.seconds["train"]),
         ),
         leakage=inputs.leaks.facts,
         evaluations=compared.evaluations,
@@ -261,43 +277,3 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
     )
     writing.write(folder, record, compared.parts, callback.rows)
     return Run(folder.path, record)
-
-
-def _training(
-    plan: Plan,
-    prepared: Prepared,
-    state: TrainerState,
-    history: tuple[Checkpoint, ...],
-    best_step: int,
-    stopped: str | None,
-    forward_reason: str,
-    seconds: float,
-) -> Training:
-    """What was trained, on what, how long."""
-    recipe = plan.recipe
-    losses_seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
-    return Training(
-        source=prepared.inputs.train.source,
-        rows=len(prepared.texts),
-        loss=plan.loss,
-        temperature=None if plan.loss == "cosine" else recipe.temperature,
-        epochs=recipe.epochs,
-        steps=state.global_step,
-        batch_size=recipe.batch_size,
-        processes=1,
-        precision=plan.precision,
-        precision_reason=plan.precision_reason,
-        forward=plan.forward,
-        forward_reason=forward_reason,
-        seconds=round(seconds, 1),
-        checkpoints=history,
-        best_step=best_step,
-        final_loss=losses_seen[-1] if losses_seen and np.isfinite(losses_seen[-1]) else None,
-        resumed=plan.starts - 1,
-        further=prepared.further,
-        mined=prepared.mined,
-        parameters=prepared.trainable[0],
-        trainable=prepared.trainable[1],
-        lora=prepared.lora,
-        stopped=stopped,
-    )
