@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hf_simtune import flags, recipe
+from hf_simtune import flags, model_names, recipe
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import Recipe
@@ -64,7 +64,10 @@ class OncePerModel(argparse.Action):
 
 
 class Choices(argparse.Action):
-    """Keeps every value that a field is given, behind one flag or several; a field of several words keeps the last."""
+    """Keeps every value that a field is given, behind one flag or several.
+
+    A field of several words takes one setting: ``repeated`` of the arguments names the flags that were given again.
+    """
 
     def __init__(self, option_strings: list[str], dest: str, nargs: str | None = None, **options: Any) -> None:
         super().__init__(option_strings, dest, nargs=nargs or "+", **options)
@@ -74,11 +77,24 @@ class Choices(argparse.Action):
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
     ) -> None:
         before = getattr(namespace, self.dest, []) if self.one_word else []
+        if not self.one_word and hasattr(namespace, self.dest):
+            namespace.repeated = [*getattr(namespace, "repeated", []), self.option_strings[0]]
         setattr(namespace, self.dest, [*before, *values])
 
 
 class Parser(argparse.ArgumentParser):
-    """Raises what argparse would print and exit with."""
+    """Raises what argparse would print and exit with.
+
+    Attributes:
+        given: the words that it was last asked to take apart, to tell what stands behind what.
+    """
+
+    given: tuple[str, ...] = ()
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does."""
+        self.given = tuple(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         raise RequestError(message, hint=f"See: {self.prog} --help")
@@ -120,7 +136,7 @@ def parser() -> Parser:
     flags.add(sweep)
 
     score = command("score", "Spearman correlation of a model with the scores of some rows.")
-    score.add_argument("model", help="Hub id, folder, or builtin:all-MiniLM-L6-v2")
+    score.add_argument("model", help=model_names.FORMS)
     score.add_argument("--revision", help="commit, tag or branch of the model")
     _data_flags(score, required=True)
 
@@ -136,7 +152,7 @@ def parser() -> Parser:
     compare.add_argument("--force", action="store_true", help="write over a file that exists")
 
     diagnose = command("diagnose", "How models spread the same sentences: similarities of all pairs, side by side.")
-    diagnose.add_argument("models", nargs="+", metavar="MODEL", help="Hub id, folder, or builtin:all-MiniLM-L6-v2")
+    diagnose.add_argument("models", nargs="+", metavar="MODEL", help=model_names.FORMS)
     diagnose.add_argument(
         "--data", required=True, help="rows of any shape: Hub id, file, or builtin:sports/sentences:test"
     )

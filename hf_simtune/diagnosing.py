@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import SparseEncoder
 
+from hf_simtune import model_names
 from hf_simtune import models as loader
 from hf_simtune.data.load import Loaded, load
 from hf_simtune.data.shapes import CANONICAL
@@ -19,7 +19,6 @@ from hf_simtune.errors import DataError, RequestError, RunError
 from hf_simtune.evaluation import geometry
 from hf_simtune.evaluation.geometry import Geometry, UndefinedGeometry
 from hf_simtune.evaluation.sts import Model
-from hf_simtune.recipe import BUILTIN_MINILM, is_hub_name
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -63,7 +62,7 @@ def diagnose(
     rows above 0.8 on 0..1; plain sentences have none, and then no alignment.
 
     Args:
-        models: one or more, each a Hub id, a folder, or builtin:all-MiniLM-L6-v2.
+        models: one or more, each a Hub id, a folder, builtin:all-MiniLM-L6-v2 or builtin:splade-MiniLM-L6.
         data: rows of any shape: Hub id, file, or ``builtin:sports/sentences:test``.
         columns: the columns with the texts, where their names do not tell.
         shape: "pairs", "scored", "triplets" or "sentences", where the columns do not tell.
@@ -134,18 +133,7 @@ def diagnose(
 
 def _problems(models: Sequence[str], max_rows: int | None) -> list[str]:
     """What can be seen to be wrong before anything is loaded: the second model is loaded after the first has worked."""
-    problems = [] if models else ["no model is named: name one or more"]
-    for name in dict.fromkeys(models):
-        place = Path(name).expanduser()
-        if models.count(name) > 1:
-            problems.append(f"the model {name} is named {models.count(name)} times")
-        if name.startswith("builtin:"):
-            if name != BUILTIN_MINILM:
-                problems.append(f"unknown built-in model {name!r}; there is one: {BUILTIN_MINILM}")
-        elif not name or not (place.is_dir() or (is_hub_name(name) and name.count("/") < 2)):
-            problems.append(f"no model folder at {name!r}; a model is a Hub id (ORG/NAME) or a folder that exists")
-        elif place.is_dir() and not any((place / file).is_file() for file in ("modules.json", "config.json")):
-            problems.append(f"the folder {name} holds no model; in a run folder that is {place / 'model'}")
+    problems = model_names.problems(models, "the model") if models else ["no model is named: name one or more"]
     if max_rows is not None and max_rows < 2:
         problems.append(f"--max-rows is {max_rows}: it must be 2 or more")
     return problems

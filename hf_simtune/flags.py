@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import difflib
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -12,10 +13,26 @@ from typing import Any, get_args
 
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
+from hf_simtune.fields import NONE, optional
 from hf_simtune.recipe import LoRA, Recipe, fields
 from hf_simtune.rules import named_losses
 
 __all__ = ["add", "apply", "command", "for_data", "unknown", "without_paths"]
+
+# What transformers, sentence-transformers and other scripts call what has another name here; "_" may stand for "-".
+HABITS = {
+    "--scale": "--temperature",
+    "--lr": "--learning-rate",
+    "--batch": "--batch-size",
+    "--per-device-train-batch-size": "--batch-size",
+    "--train-batch-size": "--batch-size",
+    "--num-epochs": "--epochs",
+    "--num-train-epochs": "--epochs",
+    "--max-seq-length": "--max-length",
+    "--warmup-ratio": "--warmup",
+    "--warmup-steps": "--warmup",
+    "--output-dir": "--out",
+}
 
 
 def flag(field: str) -> str:
@@ -25,7 +42,7 @@ def flag(field: str) -> str:
 
 def add(parser: argparse.ArgumentParser, shown: Recipe | None = None) -> None:
     """One flag per recipe field; the help shows the defaults of ``shown``."""
-    group = parser.add_argument_group("recipe fields (every field is a flag)")
+    group = parser.add_argument_group("recipe fields (every field is a flag; none unsets an optional one)")
     for name, hint, default, text in fields():
         value = getattr(shown, name) if shown else default
         told = "" if value in (None, "", False) else f" [{_words(value)}]"
@@ -81,7 +98,9 @@ def apply(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
         if not hasattr(arguments, name):
             continue
         value = getattr(arguments, name)
-        if LoRA in get_args(hint):
+        if optional(hint) and value in (NONE, [NONE]):
+            changes[name] = None
+        elif LoRA in get_args(hint):
             changes[name] = LoRA.of(value) or " ".join(value)
         elif isinstance(value, list):
             changes[name] = tuple(_converted(item, hint) for item in value)
@@ -93,20 +112,60 @@ def apply(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
 
 
 def unknown(words: list[str], parser: argparse.ArgumentParser) -> list[str]:
-    """A sentence for each word that no flag matched, with the closest flag; a value behind such a flag is skipped."""
+    """A sentence for each word that no flag matched, with the flag that may be meant.
+
+    A value behind such a flag is skipped; several values of a field that takes one here are told once.
+
+    Args:
+        words: that are left over.
+        parser: the command's; its attribute ``given``, if it has one, holds all the words in order.
+    """
     known = list(parser._option_string_actions)
+    given = list(getattr(parser, "given", ())) or words
     problems = []
     after_flag = False
     for word in words:
         if not word.startswith("-"):
             if not after_flag:
-                problems.append(f"unknown argument {word!r}")
+                problems.append(_several(word, given, known) or f"unknown argument {word!r}")
             continue
         name = word.partition("=")[0]
-        near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-        problems.append(f"unknown flag {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        problems.append(f"unknown flag {name!r}" + (_habit(word, given, known) or _near(name, known)))
         after_flag = True
-    return problems
+    return list(dict.fromkeys(problems))
+
+
+def _near(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _habit(word: str, given: list[str], known: list[str]) -> str:
+    """What a flag of the libraries or of other scripts is called here; "" where it is none."""
+    name, _, value = word.partition("=")
+    new = HABITS.get(name.replace("_", "-"))
+    if new not in known:
+        return ""
+    behind = given[given.index(word) + 1 :] if word in given else []
+    value = value or (behind[0] if behind else "")
+    if new != "--temperature":
+        return f"; here it is {new}" + (", a share of the steps, as in 0.1" if "warmup" in name else "")
+    try:
+        shown = f"{1 / float(value):.6g}"
+    except (ValueError, ZeroDivisionError):
+        shown = "1/scale"
+    return f"; here it is {new} {shown} (the libraries' scale is 1/temperature)"
+
+
+def _several(word: str, given: list[str], known: list[str]) -> str | None:
+    """The sentence for a further value of a recipe field, where a run takes one; None where it is no such word."""
+    takes_one = {flag(name) for name, hint, _, _ in fields() if hint is not bool} & set(known)
+    starts = [index for index, other in enumerate(given) if other.startswith("--")]
+    for start, stop in itertools.pairwise([*starts, len(given)]):
+        if given[start] in takes_one and "--train-data" in known and word in given[start + 2 : stop]:
+            values = shlex.join(given[start:stop])
+            return f"{values}: a run takes one value; for a run with each: hf-simtune sweep TARGET {values}"
+    return None
 
 
 def without_paths(recipe: Recipe) -> dict[str, Any]:
@@ -167,9 +226,9 @@ def command(recipe: Recipe, origin: Recipe | None = None, target: str | None = N
         elif isinstance(value, tuple):
             words += [flag(name), *map(str, shown[name])]
         elif isinstance(value, LoRA):
-            words += [flag(name), *str(value).split()]
-        elif value is not None:
-            words += [flag(name), str(shown[name])]
+            words += [flag(name), *value.words]
+        else:
+            words += [flag(name), NONE if value is None else str(shown[name])]
     if offline:
         words.append("--offline")
     return shlex.join(words)

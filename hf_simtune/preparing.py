@@ -48,6 +48,11 @@ class Prepared:
         return self.names[MAIN]
 
     @property
+    def similarity(self) -> str:
+        """By which base and tuned model are compared."""
+        return str(self.model.similarity_fn_name or "cosine")
+
+    @property
     def texts(self) -> Dataset:
         """The recipe's own rows."""
         return self.rows[MAIN]
@@ -141,16 +146,18 @@ def load_base(recipe: Recipe) -> tuple[Model, ModelFacts]:
         prompt=recipe.prompt,
         seed=recipe.seed,
     )
-    return model, _by_cosine(model, dataclasses.replace(base, stand_in_for=recipe.stand_in_for))
+    _by_cosine(model, base)
+    return model, dataclasses.replace(base, stand_in_for=recipe.stand_in_for)
 
 
-def _by_cosine(model: Model, base: ModelFacts) -> ModelFacts:
-    """Sparse encoders are trained and measured by cosine here, whatever they were made for; so it is what is saved."""
-    if not isinstance(model, SparseEncoder) or base.similarity == "cosine":
-        return base
-    log.info("%s compares by %s; here base and tuned model are measured by cosine", base.name, base.similarity)
-    model.similarity_fn_name = "cosine"
-    return dataclasses.replace(base, similarity="cosine")
+def _by_cosine(model: Model, base: ModelFacts) -> None:
+    """Sparse encoders are trained and measured by cosine here, whatever they were made for; so it is what is saved.
+
+    The base's facts keep what it was made for.
+    """
+    if isinstance(model, SparseEncoder) and base.similarity != "cosine":
+        log.warning("%s compares by %s; here base and tuned model are measured by cosine", base.name, base.similarity)
+        model.similarity_fn_name = "cosine"
 
 
 def _warn_of_overfitting(recipe: Recipe, rows: int) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_simtune import catalogue, flags, recipe
+from hf_simtune import catalogue, flags, model_names, recipe
 from hf_simtune.commands import calm_libraries
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
+from hf_simtune.fields import NONE
 from hf_simtune.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["run_recipe", "sweep", "tune"]
 
 NAMES = ("model", "train_data", "select_on", "report_on")  # fields that name a model or data
+
+log = logging.getLogger("hf_simtune")
 
 
 def tune(arguments: argparse.Namespace) -> int:
@@ -75,9 +79,12 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     # A recipe file may hold anything; only text can be looked up, and check() has named the rest.
     if all(isinstance(getattr(chosen, field), str | None) for field in ("name", *NAMES)):
         resolved = chosen.offline() if arguments.offline else chosen
+        problems += [*resolved.check(), *model_names.of_recipe(resolved)]
         problems += spec.check_names(resolved, offline=arguments.offline)
     if problems:
-        raise RequestError(problems, hint=f"See: {arguments.parser.prog} --help")
+        raise RequestError(list(dict.fromkeys(problems)), hint=f"See: {arguments.parser.prog} --help")
+    if arguments.offline:
+        _tell_left_out(chosen)
     if arguments.dry_run:
         terminal.show_recipe(resolved, flags.command(chosen, own, target, offline=arguments.offline))
         return 0
@@ -108,8 +115,20 @@ def _needs_hub(arguments: argparse.Namespace, target: str | None, fields: tuple[
     return [
         f"{what} {name} is on the Hub, and --offline takes nothing from there"
         for what, name in named
-        if recipe.is_hub_name(name)
+        if name != NONE and recipe.is_hub_name(name)
     ]
+
+
+def _tell_left_out(chosen: Recipe) -> None:
+    """Log which further data and probes an offline run goes without, and why."""
+    resolved = chosen.offline()
+    for field in ("more_data", "probe"):
+        kept = getattr(resolved, field) or ()
+        for name in getattr(chosen, field) or ():
+            if name not in kept:
+                scored = name in (resolved.select_on, resolved.report_on)
+                why = "it is scored already" if scored else "it is on the Hub"
+                log.warning("--offline leaves out %s %s: %s", flags.flag(field), name, why)
 
 
 def _several(arguments: argparse.Namespace, own: Recipe | None, target: str | None) -> int:
@@ -141,6 +160,8 @@ def _several(arguments: argparse.Namespace, own: Recipe | None, target: str | No
             problems += _needs_hub(arguments, target, NAMES[1:])
     if problems:
         raise RequestError(list(dict.fromkeys(problems)), hint=f"See: {arguments.parser.prog} --help")
+    if planned and planned.offline:
+        _tell_left_out(planned.recipe)
     if arguments.dry_run:
         terminal.show_told(several_page.plan_said(RunSet(Path(), planned, several.cells(planned))))
         return 0
@@ -169,6 +190,8 @@ def sweep(arguments: argparse.Namespace) -> int:
             hint="As in: hf-simtune sweep simcse_unsup --temperature 0.05 0.1 0.2 --epochs 1 2",
         )
     problems: list[str] = list(arguments.problems)
+    for flag in dict.fromkeys(getattr(arguments, "repeated", ())):
+        problems.append(f"{flag} is given several times: several words of it are one setting; run a sweep for each")
     wanted = None
     if before is None or arguments.target is not None or _given(arguments):
         chosen, axes = _axes(arguments, own)
@@ -188,6 +211,9 @@ def sweep(arguments: argparse.Namespace) -> int:
             problems += _needs_hub(arguments, target)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)), hint=f"See: {arguments.parser.prog} --help")
+    asked = wanted or (before.plan if before else None)
+    if asked and asked.offline:
+        _tell_left_out(asked.recipe)
     if arguments.dry_run:
         planned = wanted or before.plan if before else wanted
         assert planned is not None

@@ -97,8 +97,9 @@ def check(planned: Plan) -> list[str]:
         # check() has named what is no text; only text can be looked up.
         if all(isinstance(getattr(chosen, name), str | None) for name in ("train_data", "select_on", "report_on")):
             resolved = chosen.offline() if planned.offline and not problems else chosen
+            problems += [*resolved.check(), *model_names.of_recipe(resolved)]
             problems += spec.check_names(resolved, offline=planned.offline)
-        found += [problem for problem in problems if problem not in found]
+        found += [problem for problem in dict.fromkeys(problems) if problem not in found]
     return found
 
 

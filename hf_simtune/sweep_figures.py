@@ -1,4 +1,4 @@
-"""What a sweep knows of each cell: its selection score and how its model spreads sentences; and which cell won."""
+"""What a sweep knows of each cell: its scores and how its model spreads sentences; and which cell won."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import Any
 from hf_simtune.record import Evaluation, RunRecord
 from hf_simtune.run_set import RunSet
 
-__all__ = ["Figures", "Spread", "best", "figure_text", "figures", "same_rows", "selection", "spread"]
+__all__ = [
+    "Figures",
+    "Probed",
+    "Spread",
+    "best",
+    "figure_text",
+    "figures",
+    "probes",
+    "same_rows",
+    "selection",
+    "spread",
+]
 
 NOT_MEASURED = "not measured"
 
@@ -23,12 +34,26 @@ class Spread:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Probed:
+    """Spearman on the rows of one probe, -1..1, of the untouched base and of the checkpoint that was kept."""
+
+    title: str  # of the rows
+    base: float | None
+    tuned: float | None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Figures:
     """One finished cell. Nothing of its report rows: cells are not compared on them."""
+
+    def probed(self, title: str) -> Probed | None:
+        """Its scores on the probe of that title; None where it has none."""
+        return next((probe for probe in self.probes if probe.title == title), None)
 
     base_selection: float | None  # Spearman of the untouched base on the selection rows, -1..1
     selection: float | None  # of the checkpoint that was kept
     best_step: int  # 0: the base itself
+    probes: tuple[Probed, ...]  # chose nothing
     base_spread: Spread
     spread: Spread
     findings: tuple[str, ...]  # of the guard at any step: "collapsed", ...
@@ -73,11 +98,24 @@ def figures(record: RunRecord) -> Figures:
         base_selection=evaluation.base.spearman if evaluation else None,
         selection=selection(record),
         best_step=record.training.best_step,
+        probes=tuple(
+            Probed(title=one.source.title, base=one.base.spearman, tuned=one.tuned.spearman)
+            for one in record.evaluations
+            if one.role == "probe"
+        ),
         base_spread=spread(record, 0),
         spread=spread(record),
         findings=tuple(dict.fromkeys(finding for health in record.health for finding in health.findings)),
         seconds=round(sum(phases.values()), 1),
     )
+
+
+def probes(made: RunSet) -> dict[str, str]:
+    """The probes that finished cells were scored on, by title, each with a short name for a column."""
+    titles = [probe.title for record in made.records.values() for probe in figures(record).probes]
+    short = {title: title.removeprefix("builtin:").rpartition("/")[2] for title in dict.fromkeys(titles)}
+    alone = [name for name in short.values() if list(short.values()).count(name) == 1]
+    return {title: name if name in alone else title for title, name in short.items()}
 
 
 def same_rows(made: RunSet) -> bool:

@@ -9,7 +9,7 @@ from hf_simtune.evaluation.compare import power_sentence, verdict_sentence
 from hf_simtune.report_text import minus, templates
 from hf_simtune.run_set import RunSet
 from hf_simtune.set_plan import label, shown
-from hf_simtune.sweep_figures import best, figure_text, figures, same_rows
+from hf_simtune.sweep_figures import NOT_MEASURED, best, figure_text, figures, probes, same_rows
 from hf_simtune.sweep_pictures import pictures
 
 __all__ = ["Said", "plan_said", "said", "write"]
@@ -65,7 +65,7 @@ def plan_said(made: RunSet, command: str) -> Said:
 def said(made: RunSet) -> Said:
     """The table of the cells, best selection score first, and the result."""
     axes = [axis.field for axis in made.plan.axes]
-    winner = best(made)
+    winner, known = best(made), probes(made)
     rows = []
     for index in _order(made):
         cell = made.cells[index]
@@ -81,13 +81,20 @@ def said(made: RunSet) -> Said:
                 note = "highest selection score"
             else:
                 note = ", ".join(f.findings) or ("kept the base" if f.best_step == 0 else "")
+            probed = [f.probed(title) for title in known]
+            further = [NOT_MEASURED if probe is None else wording.points(probe.tuned) for probe in probed]
             lies = [figure_text(figure) for figure in (f.spread.deviation, f.spread.anisotropy, f.spread.uniformity)]
-            rows.append((*values, wording.points(f.selection), change, *lies, wording.duration(f.seconds), note))
+            scores = (wording.points(f.selection), change, *further)
+            rows.append((*values, *scores, *lies, wording.duration(f.seconds), note))
         else:
-            rows.append((*values, "-", "-", "-", "-", "-", "-", STATES[cell.state]))
+            rows.append((*values, *["-"] * (6 + len(known)), STATES[cell.state]))
     return Said(
         before=(f"sweep of {made.plan.recipe.name}, {heading(made)}",),
-        head=(*axes, "selection", "change", "spread", "anisotropy", "uniformity", "time", ""),
+        head=(
+            *axes,
+            *("selection", "change", *(f"probe {name}" for name in known.values())),
+            *("spread", "anisotropy", "uniformity", "time", ""),
+        ),
         rows=tuple(rows),
         words=len(axes),
         after=tuple([*result(made), *notes(made), *failures(made)]),
@@ -137,6 +144,10 @@ def notes(made: RunSet) -> list[str]:
         told[0] += (
             f" The highest of {len(made.records)} scores is higher than it would be on new rows, the more so the more "
             "cells there are; the report rows of the winner, which chose nothing, are the result."
+        )
+    if known := probes(made):
+        told.append(
+            f"Probe columns: Spearman x 100 of the kept checkpoint on {', '.join(known)}. They were not used to choose."
         )
     if all(figures(record).spread.anisotropy is None for record in made.records.values()):
         told.append("Spread and anisotropy were not measured in these runs.")

@@ -13,7 +13,7 @@ from hf_simtune import grid_plots, wording
 from hf_simtune.run_set import RunSet
 from hf_simtune.set_plan import label
 from hf_simtune.set_plan import shown as in_words
-from hf_simtune.sweep_figures import Figures, best, figure_text, figures
+from hf_simtune.sweep_figures import Figures, best, figure_text, figures, probes
 
 __all__ = ["Picture", "pictures"]
 
@@ -40,6 +40,7 @@ class Measure:
     value: Callable[[Figures], float | None]
     text: Callable[[float | None], str]
     base: Callable[[Figures], float | None]
+    scale: float = 1.0  # from the value to what is shown
 
 
 MEASURES = (
@@ -50,6 +51,7 @@ MEASURES = (
         lambda f: f.selection,
         wording.points,
         lambda f: f.base_selection,
+        100.0,
     ),
     Measure(
         "deviation",
@@ -72,6 +74,25 @@ MEASURES = (
 )
 
 
+def _measures(made: RunSet) -> list[Measure]:
+    """What is shown of every cell: the score that chose, the scores that did not, and the spread."""
+    first, *others = MEASURES
+    return [first, *(_of_probe(title, number) for number, title in enumerate(probes(made), 1)), *others]
+
+
+def _of_probe(title: str, number: int) -> Measure:
+    def value(f: Figures) -> float | None:
+        probe = f.probed(title)
+        return probe.tuned if probe else None
+
+    def base(f: Figures) -> float | None:
+        probe = f.probed(title)
+        return probe.base if probe else None
+
+    caption = "This score was not used to choose a cell."
+    return Measure(f"probe-{number}", f"Spearman x 100 on {title}", caption, value, wording.points, base, 100.0)
+
+
 def pictures(made: RunSet) -> list[Picture]:
     """One axis: a line of points for each measure; two: a heat map for each; more: heat maps of the selection score
     over the first two, one for each combination of the others.
@@ -83,7 +104,7 @@ def pictures(made: RunSet) -> list[Picture]:
     if len(axes) > 2:
         return list(_multiples(made, found))
     made_pictures = []
-    for measure in MEASURES:
+    for measure in _measures(made):
         values = {index: value for index, f in found.items() if (value := measure.value(f)) is not None}
         if not values:
             continue
@@ -95,20 +116,19 @@ def pictures(made: RunSet) -> list[Picture]:
 
 def _line(made: RunSet, measure: Measure, values: dict[int, float]) -> Markup:
     axis = next(axis for axis in made.plan.axes if len(axis.values) > 1)
-    scale = 100.0 if measure.name == "selection" else 1.0
     where = {index: axis.values.index(made.cells[index].values[axis.field]) for index in values}
     bases = {measure.base(figures(made.records[index])) for index in values}
     base = bases.pop() if len(bases) == 1 else None
     winner = best(made)
     return grid_plots.points(
         f"sweep-{measure.name}",
-        {where[index]: scale * value for index, value in values.items()},
+        {where[index]: measure.scale * value for index, value in values.items()},
         {where[index]: measure.text(value) for index, value in values.items()},
         (axis.field, [in_words(axis.field, value) for value in axis.values]),
         "dashed: the untouched base" if base is not None else "",
         title=measure.title,
         about=_about(made, measure, values),
-        level=None if base is None else scale * base,
+        level=None if base is None else measure.scale * base,
         chosen=where.get(winner) if winner is not None else None,
     )
 

@@ -14,6 +14,7 @@ from typing import Any, get_args
 from hf_simtune import flags, model_names, search, sweep_page
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
+from hf_simtune.fields import NONE
 from hf_simtune.recipe import Recipe, fields, is_hub_name
 from hf_simtune.run_set import Runs, RunSet
 from hf_simtune.set_plan import Axis, Cell, Plan, folder_for, label, shown, value_text
@@ -146,7 +147,8 @@ def check(planned: Plan) -> list[str]:
         problems = chosen.check()
         if not problems:
             resolved = chosen.offline() if planned.offline else chosen
-            problems = spec.check_names(resolved, offline=planned.offline)
+            problems = [*resolved.check(), *model_names.of_recipe(resolved)]
+            problems += spec.check_names(resolved, offline=planned.offline)
         found += [problem for problem in problems if problem not in found]
     return found
 
@@ -241,7 +243,7 @@ def command(planned: Plan) -> str:
     words = shlex.split(flags.command(rest, own, planned.target, offline=planned.offline))
     words[1] = "sweep"
     for axis in planned.axes:
-        words += [flags.flag(axis.field), *(shown(axis.field, value) for value in axis.values)]
+        words += [flags.flag(axis.field), *(NONE if v is None else shown(axis.field, v) for v in axis.values)]
     if planned.trials is not None:
         words += ["--trials", str(planned.trials)]
     return shlex.join(words)

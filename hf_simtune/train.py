@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from sentence_transformers import (
     SparseEncoderTrainingArguments,
 )
 from sentence_transformers.base.sampler import BatchSamplers
+from sentence_transformers.sparse_encoder.callbacks.splade_callbacks import SpladeRegularizerWeightSchedulerCallback
+from sentence_transformers.sparse_encoder.losses import SpladeLoss
 from torch import nn
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -160,7 +162,7 @@ def build(
         train_dataset=DatasetDict(rows) if several else next(iter(rows.values())),
         loss=dict(losses) if several else next(iter(losses.values())),
         evaluator=evaluator,
-        callbacks=[EvaluateEvenly(evaluations(recipe)), *callbacks],
+        callbacks=[*_schedulers(losses.values()), EvaluateEvenly(evaluations(recipe)), *callbacks],
     )
     del os.environ["ACCELERATE_MIXED_PRECISION"]
     if told is not None:
@@ -171,6 +173,11 @@ def build(
     if used != MIXED[precision] or trainer.accelerator.native_amp != (used != "no"):
         raise RunError(f"the run is to use {precision}, but the trainer was set up for mixed precision {used!r}")
     return trainer
+
+
+def _schedulers(losses: Iterable[nn.Module]) -> list[TrainerCallback]:
+    """SPLADE's regulariser grows from 0 over the first third of the steps; the library adds this one with a warning."""
+    return [SpladeRegularizerWeightSchedulerCallback(loss=loss) for loss in losses if isinstance(loss, SpladeLoss)]
 
 
 def last_checkpoint(folder: Path) -> Path | None:

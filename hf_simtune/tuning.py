@@ -244,7 +244,7 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
         reloaded, saved = saving.save(plan, folder, prepared, best.step)
     with clock.phase("score tuned"):
         # The base again is the base: rounding must not make a difference of it.
-        compared = callback.compare(reloaded if best.step else None, prepared.base.similarity, progress=_shown())
+        compared = callback.compare(reloaded if best.step else None, prepared.similarity, progress=_shown())
     record = RunRecord(
         name=recipe.name,
         title=recipe.title,

@@ -9,8 +9,9 @@
 """all-MiniLM-L6-v2 on the scores of the STS Benchmark with CoSENTLoss: their order, not their values.
 
 Run:      accelerate launch recipes/cosent_minilm.py     (or: hf-simtune tune cosent_minilm)
-Cost:     COST
-Measured: MEASURED
+Cost:     4 minutes on 2 cores of an AMD EPYC in bf16
+Measured: STSb test 82.03 -> 86.84 (95 % interval of the gain +3.51 to +6.24), validation 86.72 -> 88.67;
+          one seed; see model_cards/cosent_minilm/42
 Source:   https://kexue.fm/archives/8847 (Su 2022); sentence-transformers' CoSENTLoss
 """
 

@@ -240,3 +240,18 @@ def test_a_model_of_a_folder_gives_its_name_and_no_path(folder: Path, rows: Data
     assert str(tmp_path) not in text
     assert callback.record is not None
     assert callback.record.name == "mine"
+
+
+def test_a_callback_that_is_used_twice_compares_each_training_with_its_own_base(
+    folder: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    callback = SimtuneCallback(ROWS)
+    first, _ = train(folder, rows, tmp_path / "one", callback, max_steps=2)
+    kept = callback.record
+    other = tiny_model(tmp_path / "other", seed=1)
+    train(other, rows, tmp_path / "two", callback, max_steps=2)
+    assert kept is not None
+    assert callback.record is not None
+    assert kept.tuned.weights_sha256 == weights_sha256(first)
+    assert callback.record.base.weights_sha256 == weights_sha256(SentenceTransformer(str(other), device="cpu"))
+    assert callback.record.base != kept.base

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -351,3 +352,98 @@ def test_compare_writes_a_page_with_the_rows_texts(capsys: pytest.CaptureFixture
     status, _, err = run(capsys, *words)
     assert status == 2
     assert "--force writes over it" in err
+
+
+STATIC = ("tune", "mnrl_minilm", "--model", "org/static-words", "--lora")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("tune", "mnrl_minilm", "--model", "./nofolder"), "--model ./nofolder: there is no such folder"),
+        (("tune", "mnrl_minilm", "--model", "builtin:foo"), "--model builtin:foo: there is no such built-in model"),
+        (("tune", "mnrl_minilm", "--model", "builtin:foo", "--offline"), "--model builtin:foo"),
+        (STATIC, "--lora does not go with org/static-words, a static model"),
+        ((*STATIC, "--model", "org/b"), "--lora does not go with org/static-words, a static model"),
+        (("sweep", *STATIC[1:], "--epochs", "1", "2"), "--lora does not go with org/static-words, a static model"),
+        (("sweep", "mnrl_minilm", "--model", "./no", "--epochs", "1", "2"), "--model ./no: there is no such folder"),
+        (("sweep", "mnrl_minilm", "--model", "./no", "org/a"), "--model ./no: there is no such folder"),
+        (("sweep", "mnrl_minilm", "--seed", "1", "2", "--lora", "r=8", "--lora", "r=4"), "--lora is given several"),
+        (("tune", "mnrl_minilm", "--temperature", "0.05", "0.1"),
+         "a run takes one value; for a run with each: hf-simtune sweep TARGET --temperature 0.05 0.1"),
+        (("tune", "mnrl_minilm", "--epochs", "1", "--seed", "3", "2", "1", "--precision=fp32"), "--seed 3 2 1: a run"),
+        (("tune", "mnrl_minilm", "--output_dir", "x"), "unknown flag '--output_dir'; here it is --out"),
+        (("tune", "mnrl_minilm", "--scale", "20"), "here it is --temperature 0.05"),
+        (("tune", "mnrl_minilm", "--stand-in-for", "org/a"), "unknown flag '--stand-in-for'"),
+        (("score", "builtin:all-MiniLM-L6-v2", "--data", "a", "b"), "unknown argument 'b'"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+def test_what_can_be_seen_to_be_wrong_is_told_before_anything_is_loaded(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    fake: FakeRuns,
+    words: tuple[str, ...],
+    told: str,
+    dry: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *words, *(dry if words[0] != "score" else []))
+    assert status == 2
+    assert out == "" and not fake.started and not list(tmp_path.iterdir())
+    assert err.count(told) == 1
+
+
+def test_an_offline_recipe_that_cannot_be_run_is_refused_before_it_starts(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recipe.Recipe, "offline", lambda own: dataclasses.replace(own, epochs=0, model="./gone"))
+    models = ("--model", "builtin:all-MiniLM-L6-v2", "--model", "builtin:splade-MiniLM-L6")
+    for words in (
+        ("tune", "mnrl_minilm"),
+        ("tune", "mnrl_minilm", *models),
+        ("sweep", "mnrl_minilm", "--seed", "1", "2"),
+    ):
+        status, _, err = run(capsys, *words, "--offline", "--dry-run")
+        assert status == 2
+        assert err.count("--epochs is 0: it must be above 0") == 1
+        assert err.count("--model ./gone: there is no such folder") == 1
+
+
+def test_the_built_in_models_are_named_in_the_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("tune", "score", "diagnose", "sweep"):
+        _, out, _ = run(capsys, command, "--help")
+        assert "builtin:all-MiniLM-L6-v2" in out and "builtin:splade-MiniLM-L6" in out
+
+
+def test_offline_says_what_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
+    named = ("--probe", "ORG/forgotten:test", "--more-data", "cosent=ORG/scores")
+    models = ("--model", "builtin:all-MiniLM-L6-v2", "--model", "builtin:splade-MiniLM-L6")
+    for command, *further in (("tune",), ("tune", *models), ("sweep", "--seed", "1", "2")):
+        status, _, err = run(capsys, command, "mnrl_minilm", *named, "--offline", "--dry-run", *further)
+        assert status == 0, err
+        assert err.count("--offline leaves out --probe ORG/forgotten:test: it is on the Hub") == 1
+        assert err.count("--offline leaves out --more-data cosent=ORG/scores: it is on the Hub") == 1
+    _, _, err = run(capsys, "tune", "mnrl_minilm", "--offline", "--dry-run")
+    assert "leaves out" not in err
+
+
+def test_adapters_are_shown_in_full_and_commanded_in_short(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(capsys, "tune", "mnrl_minilm", "--lora", "--dry-run")
+    assert status == 0
+    assert "r=16 alpha=32 dropout=0 targets=all-linear" in out
+    assert "hf-simtune tune mnrl_minilm --lora\n" in out
+    _, out, _ = run(capsys, "recipes", "--json")
+    lora = json.loads(out)["lora_minilm"]["lora"]
+    assert set(lora) == {"r", "alpha", "dropout", "targets"}
+
+
+def test_none_unsets_a_field_of_the_recipe_and_stays_in_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ("tune", "lora_minilm", "--lora", "none", "--no-merge", "--select-on", "none", "--report-on", "none")
+    status, out, err = run(capsys, *words, "--dry-run", "--offline")
+    assert status == 0, err
+    assert "--lora none" in out and "--select-on none --report-on none" in out
+    status, out, _ = run(capsys, "sweep", "mnrl_minilm", "--max-length", "none", "64", "--dry-run")
+    assert status == 0
+    assert "--max-length none 64" in out

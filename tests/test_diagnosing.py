@@ -105,7 +105,14 @@ def test_nothing_is_loaded_for_a_wrong_request(models: list[str], tmp_path: Path
     with pytest.raises(RequestError) as told:
         diagnose(wrong, "no/where.csv", max_rows=1)
     assert len(told.value.problems) == 6
-    for part in ("'builtin:other'", "'./nowhere'", "run/model", "named 2 times", "'a/b/c'", "--max-rows is 1"):
+    for part in (
+        "builtin:other: there is no such built-in",
+        "./nowhere: ",
+        "run/model",
+        "given 2 times",
+        "a/b/c: ",
+        "--max-rows is 1",
+    ):
         assert part in str(told.value)
     with pytest.raises(RequestError, match="no model is named"):
         diagnose([], "x.txt")
@@ -189,3 +196,7 @@ def test_the_command_prints_json_and_writes_a_picture(models: list[str], write: 
     assert found[0]["geometry"]["anisotropy"] == found[0]["geometry"]["mean"] != found[1]["geometry"]["mean"]
     assert str(tmp_path) not in done.stdout
     assert out.read_text(encoding="utf-8").startswith("<svg")
+
+
+def test_both_built_in_models_have_names_that_may_be_diagnosed() -> None:
+    assert diagnosing._problems(["builtin:splade-MiniLM-L6", "builtin:all-MiniLM-L6-v2", "org/a"], None) == []

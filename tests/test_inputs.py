@@ -393,3 +393,12 @@ def test_a_folder_that_calls_itself_a_data_set_of_the_hub_stays_a_local_copy(tmp
     scored(folder / "train.jsonl", numbered("thing", 20))
     source = load(str(folder), cache_dir=tmp_path / "cache").source
     assert (source.name, source.kind, source.revision) == ("acme/secret", "local copy", None)
+
+
+def test_plain_sentences_without_the_hub_are_told_every_way_on(write: Write) -> None:
+    with pytest.raises(HubError, match="could not reach the Hub") as caught:
+        prepare(recipe(write("s.txt", "".join(f"sentence {n}\n" for n in range(40)))))
+    hint = str(caught.value.hint)
+    assert hint.startswith("s.txt holds plain sentences and no pairs, so the run is to be measured on sentence-transf")
+    for way in ("--select-on FILE --report-on FILE", "--offline", "HF_HOME=FOLDER"):
+        assert way in hint

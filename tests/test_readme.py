@@ -1,23 +1,27 @@
-"""Every command and example of the README is run, and its table is the one that the records give."""
+"""Every command and example of the README is run, and its tables are those that records and recipes give."""
 
 from __future__ import annotations
 
-import os
+import csv
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import CHECKOUT
 from loopback_hub import LoopbackHub
 from test_recipe_over_http import run, small_hub  # noqa: F401
+from test_reference import pixels
 
-from hf_simtune import reference
+from hf_simtune import cli, reference
 from hf_simtune.bench import page
 from hf_simtune.data import export
+from hf_simtune.data.sports import generate
+from hf_simtune.plain import build
 from hf_simtune.recipe import Recipe
+from hf_simtune.record import RunRecord
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
 SMALL = ["--train-rows", "192", "--batch-size", "16", "--evaluations", "1", "--precision", "fp32"]
@@ -25,15 +29,30 @@ IN_CI = {"make demo", "make test"}
 INSTALL = {"python -m venv .venv && . .venv/bin/activate", "pip install -c constraints.txt -e '.[offline]'"}
 
 
+MOST_TRAININGS = 6  # of ten seconds and more each; what teaches as well without being run has --dry-run
+MOST_BYTES = 3_000_000  # of pictures in the tree
+
+
 def commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    lines = [line.partition("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    whole = [re.sub(r" \\\n +", " ", block) for block in blocks]
+    lines = [line.partition("  #")[0].strip() for block in whole for line in block.splitlines()]
     return [line for line in lines if line]
+
+
+def examples() -> list[str]:
+    return re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+def trains(line: str) -> bool:
+    return line.startswith((".venv/bin/accelerate", "hf-simtune tune")) and "--dry-run" not in line
 
 
 def test_the_readme_has_commands_and_each_is_of_a_known_kind() -> None:
     found = commands()
-    assert len(found) >= 12
+    assert len(found) >= 30
+    assert len(examples()) == 2
+    assert 5 <= sum(map(trains, found)) + len(examples()) <= MOST_TRAININGS
     ci = (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     for line in found:
         if line in IN_CI:
@@ -45,27 +64,68 @@ def test_the_readme_has_commands_and_each_is_of_a_known_kind() -> None:
             assert line.startswith(("hf-simtune ", ".venv/bin/accelerate launch recipes/mnrl_minilm.py")), line
 
 
+def written(path: Path, columns: tuple[str, ...], shape: str) -> None:
+    """Rows of the sports corpus under other names of their columns."""
+    rows = list(generate(shape, "train", 64))
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(columns)
+        table.writerows(list(row.values())[: len(columns)] for row in rows)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder as the README imagines it: with recipes, and with a file of one's own."""
+    """A folder as the README imagines it: with recipes, and with files of one's own."""
     (tmp_path / "recipes").symlink_to(CHECKOUT / "recipes")
-    export.sports(str(tmp_path / "my_pairs.csv"), shape="scored", split="train", rows=400)
+    for name, shape, split in (
+        ("my_scores.csv", "scored", "train"),
+        ("my_pairs.csv", "pairs", "train"),
+        ("class_pairs.csv", "scored", "train"),
+        ("dev.csv", "scored", "validation"),
+        ("test.csv", "scored", "test"),
+        ("wiki1m_for_simcse.txt", "sentences", "train"),
+    ):
+        export.sports(str(tmp_path / name), shape=shape, split=split, rows=400)
+    written(tmp_path / "train.csv", ("sentence1", "sentence2", "target"), "scored")
+    written(tmp_path / "phrases.csv", ("source_sentence", "target_sentence"), "pairs")
+    written(tmp_path / "nli_for_simcse.csv", ("sent0", "sent1", "hard_neg"), "triplets")
     return tmp_path
 
 
+def runs_nothing(line: str) -> bool:
+    return "--dry-run" in line or line == "hf-simtune recipes"
+
+
+def test_every_command_that_only_shows_something_does(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(folder)
+    shown = [line for line in commands() if runs_nothing(line)]
+    assert len(shown) >= 18
+    for line in shown:
+        with pytest.raises(SystemExit) as ended:
+            cli.main(argv=shlex.split(line)[1:])
+        told = capsys.readouterr()
+        assert ended.value.code == 0, f"{line}\n{told.err}"
+        assert len(told.out.splitlines()) > 5
+    assert not (folder / "runs").exists()
+
+
 @pytest.mark.slow
-def test_every_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, dict[str, str]], folder: Path) -> None:  # noqa: F811
+def test_every_other_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, dict[str, str]], folder: Path) -> None:  # noqa: F811
     _, environment = small_hub
     example = "runs/mnrl_minilm-20261120-120000"
     ran = 0
     for line in commands():
-        if line in IN_CI | INSTALL:
+        if line in IN_CI | INSTALL or runs_nothing(line):
             continue
         words = shlex.split(line)
         if words[0] == ".venv/bin/accelerate":
             words = [str(Path(sys.executable).parent / "accelerate"), "launch", *words[2:], *SMALL]
-        elif words[:2] == ["hf-simtune", "tune"] and not {"--dry-run", "--resume"} & set(words):
+        elif trains(line) and "--resume" not in words:
             words = [sys.executable, "-m", "hf_simtune", *words[1:], *SMALL]
+        elif words[:2] == ["hf-simtune", "diagnose"]:
+            words = [sys.executable, "-m", "hf_simtune", *words[1:], "--max-rows", "200"]
         else:
             words = [sys.executable, "-m", "hf_simtune", *words[1:]]
         made = sorted(folder.glob("runs/mnrl_minilm-*/record.json"))
@@ -78,35 +138,69 @@ def test_every_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, dict[str
         assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
         assert "Traceback" not in done.stderr
         ran += 1
-    assert ran >= 10
+    assert ran >= 9
+    merged = [RunRecord.load(path) for path in folder.glob("runs/cosent_minilm-*/record.json")]
+    assert [record.saved for record in merged if record.training.best_step] in ([], ["merged"])
+    assert [record.training.lora is not None for record in merged] == [True]
 
 
 @pytest.mark.slow
-def test_the_python_example_runs(folder: Path, minilm: Path) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+def test_the_first_python_example_runs(small_hub: tuple[LoopbackHub, dict[str, str]], folder: Path) -> None:  # noqa: F811
+    example = examples()[0]
     words = example.replace("epochs=2", "epochs=1, evaluations=1, precision='fp32'")
     assert words != example
-    environment = os.environ | {"PYTHONPATH": str(CHECKOUT)}
-    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, cwd=folder, env=environment)
+    done = run([sys.executable, "-c", words], small_hub[1], folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert done.stdout.split()[0] in ("improved", "no", "regressed")
 
 
-def test_the_readmes_table_and_the_cards_are_those_of_the_records() -> None:
+@pytest.mark.slow
+def test_the_script_with_one_line_more_runs_as_it_stands(
+    small_hub: tuple[LoopbackHub, dict[str, str]],  # noqa: F811
+    folder: Path,
+) -> None:
+    done = run([sys.executable, "-c", examples()[1]], small_hub[1], folder)
+    assert done.returncode == 0, done.stderr[-3000:]
+    path = folder / "my-model" / "simtune" / "record.json"
+    record = RunRecord.load(path)
+    assert record.script and record.report.source.title == "sentence-transformers/stsb:test"
+    assert record.training.steps > 0 and record.base.weights_sha256 != record.tuned.weights_sha256
+    assert (path.parent / "README.md").is_file() and (path.parent / "report.html").is_file()
+
+
+def between(begin: str, end: str) -> str:
+    return README.partition(begin)[2].partition(end)[0].strip()
+
+
+def test_the_readmes_tables_and_the_cards_are_those_of_recipes_and_records() -> None:
     found = reference.records(CHECKOUT / "model_cards")
     assert found, "model_cards/ holds no record"
-    table = README.partition(reference.BEGIN)[2].partition(reference.END)[0].strip()
-    assert table == reference.table(CHECKOUT / "model_cards")
+    assert between(reference.BEGIN, reference.END) == reference.table(CHECKOUT / "model_cards")
+    assert between(reference.RECIPES_BEGIN, reference.RECIPES_END) == reference.recipes()
     bench = CHECKOUT / "model_cards" / "bench"
-    speed = README.partition(reference.SPEED_BEGIN)[2].partition(reference.SPEED_END)[0].strip()
-    assert speed == page.readme(bench)
+    assert between(reference.SPEED_BEGIN, reference.SPEED_END) == page.readme(bench)
     assert (bench / "README.md").read_text(encoding="utf-8") == page.page(bench)
-    from hf_simtune import card
-
     for runs in found.values():
         for path, record in runs:
-            assert (path / "README.md").read_text(encoding="utf-8") == card.render(record)
-            assert Recipe(**{k: tuple(v) if isinstance(v, list) else v for k, v in record.recipe.items()}).check() == []
+            assert (path / "README.md").read_text(encoding="utf-8") == reference.rendered(path, record)
+            recipe = build(Recipe, record.recipe)
+            assert isinstance(recipe, Recipe) and recipe.check() == []
+
+
+@pytest.mark.slow
+def test_the_pictures_in_the_tree_are_those_of_the_records_and_few_bytes() -> None:
+    """Pixel by pixel, not byte by byte: another build of matplotlib's libraries may draw a rim differently."""
+    size = 0
+    for runs in reference.records(CHECKOUT / "model_cards").values():
+        for path, record in runs:
+            drawn = reference.pictures(path, record)
+            there = {file.name: file.read_bytes() for file in (path / reference.PICTURES).glob("*")}
+            assert set(there) == set(drawn), path
+            size += sum(map(len, there.values()))
+            for name, content in drawn.items():
+                one, other = pixels(content), pixels(there[name])
+                assert one.shape == other.shape and np.abs(one - other).mean() < 0.005, f"{path.parent.name}: {name}"
+    assert size <= MOST_BYTES
 
 
 def test_no_paths_of_a_machine_in_what_is_published() -> None:

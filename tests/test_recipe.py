@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import ast
 import dataclasses
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +12,10 @@ from conftest import CHECKOUT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_simtune import catalogue
+from hf_simtune import catalogue, rules
 from hf_simtune.errors import RequestError
-from hf_simtune.recipe import LOSS_SHAPES, Recipe
+from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, LOSS_SHAPES, LoRA, Recipe, is_hub_name
+from hf_simtune.run_folder import Plan, RunFolder
 
 GOOD = Recipe(name="x", train_data="rows.csv")
 
@@ -38,28 +41,172 @@ def test_every_problem_is_collected_and_names_its_flag() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"loss": "cosent", "shape": "pairs"}, "--loss cosent learns from scored, not from pairs"),
-        ({"columns": ("a", "b"), "shape": "scored"}, "--columns names 2 columns; --shape scored takes 3"),
-        ({"columns": ("a", "a")}, "names a column twice"),
-        ({"select_on": "x.csv"}, "go together"),
-        ({"select_on": "x.csv", "report_on": "x.csv"}, "cannot prove the gain"),
         ({"score_range": (5.0, 0.0)}, "the lower first"),
         ({"learning_rate": float("nan")}, "above 0"),
         ({"seed": -1}, "0 to 4294967295"),
+        ({"lora": LoRA(r=0)}, "r=N alpha=N dropout=X targets=A,B"),
+        ({"lora": LoRA(dropout=1.0)}, "r=N alpha=N dropout=X targets=A,B"),
+        ({"lora": "r=many"}, "--lora is 'r=many'"),
+        ({"matryoshka": ()}, "one dimension or more"),
+        ({"matryoshka": (64, 0)}, "each 1 or more"),
+        ({"more_data": ()}, "LOSS=DATA once or more"),
+        ({"probe": ()}, "one name or more"),
+        ({"patience": -1}, "0 or more"),
+        ({"evaluations": 0}, "1 or more"),
+        ({"mine_negatives": -1}, "0 or more"),
+        ({"negative_margin": 1.0}, "0 to below 1"),
+        ({"flops_weight": float("inf")}, "0 or more"),
+        ({"mini_batch": 0}, "1 or more"),
+        ({"sparse": "spalde"}, "did you mean 'splade'?"),
+        ({"on_collapse": "halt"}, "one of warn, stop, ignore"),
     ],
 )
+def test_a_value_that_no_field_takes_is_named_with_what_is_allowed(change: dict[str, object], told: str) -> None:
+    [problem] = dataclasses.replace(GOOD, **change).check()  # type: ignore[arg-type]
+    assert problem.startswith(f"--{next(iter(change)).replace('_', '-')} is ")
+    assert told in problem
+
+
+# Fields that do not go together, and the sentence that says so: one of each in rules.py.
+TOGETHER: list[tuple[dict[str, object], str]] = [
+    ({"columns": ("a", "b"), "shape": "scored"}, "--columns names 2 columns; --shape scored takes 3"),
+    ({"columns": ("a", "a")}, "--columns names a column twice: a a"),
+    ({"more_data": ("cosnet=a.csv",)}, "--more-data cosnet=a.csv: unknown loss 'cosnet'; it must be one of mnrl"),
+    ({"more_data": ("cosent=",)}, "--more-data cosent= names no data"),
+    ({"mine_negatives": 1, "shape": "triplets"}, "--mine-negatives looks for negatives of pairs; --shape triplets"),
+    ({"select_on": "x.csv"}, "--select-on and --report-on go together"),
+    ({"report_on": "x.csv"}, "--select-on and --report-on go together"),
+    ({"select_on": "x.csv", "report_on": "x.csv"}, "cannot prove the gain"),
+    ({"probe": ("p.csv", "q.csv", "p.csv")}, "--probe names p.csv twice"),
+    ({"probe": ("r.csv",), "select_on": "s.csv", "report_on": "r.csv"}, "--probe r.csv is scored already"),
+    ({"probe": ("s.csv",), "select_on": "s.csv", "report_on": "r.csv"}, "--probe s.csv is scored already"),
+    ({"loss": "cosent", "shape": "pairs"}, "--loss cosent learns from scored, not from pairs; for pairs: mnrl, cached"),
+    ({"loss": "cached_mnrl", "gradient_checkpointing": True}, "does not go with --gradient-checkpointing"),
+    (
+        {"more_data": ("cached_mnrl=a.csv",), "gradient_checkpointing": True},
+        "--loss cached_mnrl does not go with --gra",
+    ),
+    (
+        {"loss": "cached_mnrl", "sparse": "splade"},
+        "--loss cached_mnrl is for dense models; with --sparse splade: --los",
+    ),
+    ({"loss": "cached_mnrl", "batch_size": 16}, "--mini-batch is 32, more than --batch-size 16"),
+    ({"loss": "cached_mnrl", "forward": "packed"}, "--forward packed does not go with --loss cached_mnrl"),
+    ({"loss": "cached_mnrl", "forward": "chunked"}, "--forward chunked does not go with --loss cached_mnrl"),
+    ({"merge": True}, "--merge writes adapters into their base, and there are none: add --lora"),
+    ({"active_dims": 8}, "--active-dims is for --sparse csr"),
+    ({"active_dims": 8, "sparse": "splade"}, "--active-dims is for --sparse csr"),
+    ({"matryoshka": (32, 16), "sparse": "csr"}, "--matryoshka cuts dense embeddings; a sparse one (--sparse csr)"),
+    ({"matryoshka": (32, 16, 32)}, "--matryoshka names a dimension twice: 32 16 32"),
+    ({"mine_negatives": 1, "sparse": "splade"}, "--mine-negatives looks with a dense model; with --sparse splade"),
+    ({"lora": LoRA(), "sparse": "csr"}, "--lora does not go with --sparse csr"),
+]
+
+
+@pytest.mark.parametrize(("change", "told"), TOGETHER)
 def test_fields_that_do_not_go_together_are_named(change: dict[str, object], told: str) -> None:
-    assert told in " ".join(dataclasses.replace(GOOD, **change).check())  # type: ignore[arg-type]
+    [problem] = dataclasses.replace(GOOD, **change).check()  # type: ignore[arg-type]
+    assert told in problem
+
+
+def test_every_rule_has_a_case_above() -> None:
+    told = [" ".join(dataclasses.replace(GOOD, **change).check()) for change, _ in TOGETHER]  # type: ignore[arg-type]
+    rule_sentences = [
+        node.value
+        for node in ast.walk(ast.parse(Path(rules.__file__).read_text(encoding="utf-8")))
+        if isinstance(node, ast.Yield) and node.value is not None
+    ]
+    assert len(rule_sentences) >= 18
+    for sentence in rule_sentences:
+        literal = [
+            part.value for part in ast.walk(sentence) if isinstance(part, ast.Constant) and len(str(part.value)) > 8
+        ]
+        assert literal
+        assert any(all(str(part) in problem for part in literal) for problem in told), ast.unparse(sentence)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"lora": LoRA(), "sparse": "splade"},
+        {"lora": LoRA(), "merge": True},
+        {"sparse": "csr", "active_dims": 8},
+        {"loss": "cached_mnrl", "mini_batch": 16, "batch_size": 16},
+        {"loss": "mnrl", "shape": "triplets", "gradient_checkpointing": True},
+        {"mine_negatives": 3, "shape": "pairs"},
+        {"mine_negatives": 3},
+        {"matryoshka": (8, 32, 16)},
+        {"more_data": ("cosent=a.csv", "b.csv", "ORG/NAME/config:train", "mnrl=builtin:sports")},
+        {"probe": ("p.csv",), "select_on": "s.csv", "report_on": "r.csv"},
+        {"patience": 0, "epochs": 500.0},
+    ],
+)
+def test_fields_that_go_together_are_in_order(change: dict[str, object]) -> None:
+    assert dataclasses.replace(GOOD, **change).check() == []  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("entries", "found"),
+    [
+        (None, []),
+        (("cosent=a.csv",), [("cosent", "a.csv")]),
+        (("a.csv",), [(None, "a.csv")]),
+        (("./x=y.csv",), [(None, "./x=y.csv")]),
+        (("ORG/NAME/a=b:train",), [(None, "ORG/NAME/a=b:train")]),
+        (("mnrl=folder/x=y.csv:train",), [("mnrl", "folder/x=y.csv:train")]),
+        (("mnrl=a.csv", "angle=ORG/NAME"), [("mnrl", "a.csv"), ("angle", "ORG/NAME")]),
+    ],
+)
+def test_a_loss_before_the_equals_sign_is_told_from_a_path_with_one(
+    entries: tuple[str, ...] | None, found: list[tuple[str | None, str]]
+) -> None:
+    assert rules.named_losses(entries) == found
+
+
+words = st.text("abcdefgh_.0123456789", min_size=1, max_size=12)
+adapters = st.builds(
+    LoRA,
+    r=st.integers(1, 4096),
+    alpha=st.integers(1, 4096),
+    dropout=st.floats(0, 1, exclude_max=True),
+    targets=st.lists(words, min_size=1, max_size=4).map(tuple),
+)
+
+
+@settings(max_examples=300, deadline=None)
+@given(adapters)
+def test_adapters_in_words_are_the_same_adapters_again(lora: LoRA) -> None:
+    assert dataclasses.replace(GOOD, lora=lora).check() == []
+    assert LoRA.of(str(lora).split()) == lora
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.text(max_size=12) | st.sampled_from(["r=8", "alpha=0", "dropout=nan", "targets=", "targets=a,b"])))
+def test_words_for_adapters_give_a_value_or_nothing(said: list[str]) -> None:
+    found = LoRA.of(said)
+    assert found is None or all(word.partition("=")[0] in ("r", "alpha", "dropout", "targets") for word in said)
+    assert all(isinstance(problem, str) for problem in dataclasses.replace(GOOD, lora=found).check())
+
+
+def test_words_for_adapters() -> None:
+    assert LoRA.of([]) == LoRA()
+    assert str(LoRA()) == ""
+    assert LoRA.of(["r=4", "targets=query,value"]) == LoRA(r=4, targets=("query", "value"))
+    assert LoRA.of(["dropout=0.25"]) == LoRA(dropout=0.25)
+    for wrong in (["r"], ["r=x"], ["r=4", "r=8"], ["rank=4"], ["r=1.5"], ["dropout=x"], ["alpha=16.0"]):
+        assert LoRA.of(wrong) is None, wrong
 
 
 values = (
-    st.none()
+    adapters
+    | st.none()
     | st.booleans()
     | st.integers()
     | st.floats()
     | st.text()
     | st.tuples(st.text())
     | st.tuples(st.floats(), st.floats())
+    | st.lists(st.integers()).map(tuple)
 )
 
 
@@ -83,10 +230,139 @@ def test_offline_replaces_what_is_on_the_hub_and_keeps_files() -> None:
     assert own.select_on is None
 
 
+def test_offline_names_the_model_that_it_stands_in_for() -> None:
+    assert GOOD.offline().stand_in_for is None, "the packaged model is the one that is asked for"
+    other = dataclasses.replace(GOOD, model="ORG/other", model_revision="abc").offline()
+    assert (other.model, other.model_revision, other.stand_in_for) == (BUILTIN_MINILM, None, "ORG/other")
+    splade = dataclasses.replace(GOOD, model="ORG/splade", sparse="splade").offline()
+    assert (splade.model, splade.stand_in_for, splade.sparse) == (BUILTIN_SPLADE, "ORG/splade", "splade")
+    csr = dataclasses.replace(GOOD, model="ORG/other", sparse="csr").offline()
+    assert (csr.model, csr.stand_in_for) == (BUILTIN_MINILM, "ORG/other")
+
+
+def test_offline_leaves_models_and_files_of_ones_own_alone(tmp_path: Path) -> None:
+    own = dataclasses.replace(
+        GOOD,
+        model=str(tmp_path),
+        more_data=("cosent=more.csv", "ORG/NAME", "mnrl=ORG/NAME:train", "builtin:sports"),
+        probe=("probe.csv", "ORG/NAME:test"),
+        select_on="s.csv",
+        report_on="r.csv",
+    ).offline()
+    assert (own.model, own.stand_in_for) == (str(tmp_path), None)
+    assert own.more_data == ("cosent=more.csv", "builtin:sports")
+    assert own.probe == ("probe.csv",)
+    assert (own.select_on, own.report_on) == ("s.csv", "r.csv")
+    gone = dataclasses.replace(GOOD, more_data=("ORG/NAME",), probe=("ORG/NAME:test",)).offline()
+    assert (gone.more_data, gone.probe) == (None, None)
+    assert gone.check() == []
+
+
+@pytest.mark.parametrize("name", catalogue.shipped())
+def test_every_shipped_recipe_is_in_order_offline_and_asks_the_hub_for_nothing(name: str) -> None:
+    recipe = catalogue.find(name).offline()
+    assert recipe.check() == []
+    named = [recipe.model, recipe.train_data, recipe.select_on, recipe.report_on, *(recipe.probe or ())]
+    assert not [place for place in named if place and is_hub_name(place)]
+    assert recipe.offline() == recipe
+
+
+names = st.sampled_from(["ORG/NAME", "ORG/NAME:test", "a.csv", "b.csv", "builtin:sports", "builtin:sports/scored:test"])
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.fixed_dictionaries(
+        {"train_data": names},
+        optional={
+            "model": st.sampled_from(["ORG/NAME", BUILTIN_MINILM, "./folder"]),
+            "shape": st.sampled_from(["pairs", "scored", "triplets", "sentences"]),
+            "sparse": st.sampled_from(["splade", "csr"]),
+            "more_data": st.lists(names, min_size=1, max_size=3).map(tuple),
+            "probe": st.lists(names, min_size=1, max_size=3, unique=True).map(tuple),
+            "select_on": names,
+            "report_on": names,
+        },
+    )
+)
+def test_offline_of_what_is_in_order_is_in_order_and_stays_as_it_is(changes: dict[str, object]) -> None:
+    recipe = dataclasses.replace(GOOD, **changes)  # type: ignore[arg-type]
+    offline = recipe.offline()
+    assert offline.offline() == offline
+    if not recipe.check():
+        assert offline.check() == []
+
+
+plans = st.fixed_dictionaries(
+    {},
+    optional={
+        "lora": adapters,
+        "merge": st.booleans(),
+        "matryoshka": st.lists(st.integers(1, 999), min_size=1).map(tuple),
+        "more_data": st.lists(st.text(min_size=1), min_size=1).map(tuple),
+        "probe": st.lists(st.text(min_size=1), min_size=1).map(tuple),
+        "score_range": st.tuples(st.floats(-9, 0), st.floats(1, 9)),
+        "prompt": st.text(),
+        "temperature": st.floats(1e-6, 10),
+        "active_dims": st.integers(1, 99),
+        "patience": st.integers(0, 99),
+        "stand_in_for": st.text(),
+    },
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(plans)
+def test_a_plan_is_read_back_as_it_was_written(
+    tmp_path_factory: pytest.TempPathFactory, changes: dict[str, object]
+) -> None:
+    plan = Plan(
+        recipe=dataclasses.replace(GOOD, **changes),  # type: ignore[arg-type]
+        offline=True,
+        command="hf-simtune tune rows.csv",
+        created="2026-01-01T00:00:00+00:00",
+        loss="cosent",
+        precision="fp32",
+        precision_reason="",
+        base_weights="0" * 64,
+        fingerprints={"train": "a", "probe 1": "b"},
+        publish_examples=False,
+        commit=None,
+    )
+    folder = RunFolder(tmp_path_factory.getbasetemp())
+    folder.write_plan(plan)
+    found = folder.read_plan()
+    assert found == plan
+    assert type(found.recipe.lora) is type(plan.recipe.lora)
+    assert found.differences(plan) == []
+
+
+def test_a_plan_tells_what_another_start_would_do_differently(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    test_values = {"offline": False, "command": "", "created": "", "loss": "", "precision": "", "precision_reason": ""}
+    plan = Plan(
+        recipe=dataclasses.replace(GOOD, lora=LoRA(r=8)),
+        base_weights="",
+        fingerprints={},
+        publish_examples=False,
+        commit=None,
+        **test_values,  # type: ignore[arg-type]
+    )
+    other = dataclasses.replace(plan, recipe=dataclasses.replace(GOOD, lora=LoRA(r=4)))
+    [difference] = plan.differences(other)
+    assert difference.startswith("--lora was ")
+    folder.write_plan(plan)
+    value = json.loads(folder.plan.read_text(encoding="utf-8"))
+    value["recipe"]["lora"]["rank"] = 3
+    folder.plan.write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(RequestError, match="unknown fields of LoRA: rank"):
+        folder.read_plan()
+
+
 def test_the_shipped_recipes_are_found_recursively_and_each_is_in_order() -> None:
     files = [path for path in (CHECKOUT / "recipes").rglob("*.py") if not path.name.startswith("_")]
     found = catalogue.all_recipes()
-    assert len(files) == 1, "count the recipes here when one is added"
+    assert len(files) == 10, "count the recipes here when one is added"
     assert set(found) >= {path.stem for path in files}
     for name, value in found.items():
         assert value.name == name
@@ -129,10 +405,33 @@ def test_a_recipe_is_the_same_value_named_or_loaded_from_its_file() -> None:
     assert catalogue.find("mnrl_minilm") == catalogue.find(str(CHECKOUT / "recipes" / "mnrl_minilm.py"))
 
 
-def test_every_loss_of_the_table_can_be_built() -> None:
-    from hf_simtune.losses import LOSSES
+def test_every_loss_of_the_table_can_be_built_on_every_model_that_takes_it(tmp_path: Path) -> None:
+    from tiny import tiny_model, tiny_splade
+    from torch import nn
 
-    assert set(LOSSES) == set(LOSS_SHAPES)
+    from hf_simtune.losses import DENSE, SPARSE, build, default_loss
+    from hf_simtune.models import load
+
+    assert set(DENSE) == set(LOSS_SHAPES)
+    assert set(SPARSE) == {name for name in LOSS_SHAPES if not name.startswith("cached_")}
+    assert all(shape in LOSS_SHAPES[default_loss(shape)] for shape in ("pairs", "scored", "triplets", "sentences"))
+    folder = str(tiny_model(tmp_path / "tiny"))
+    dense, _ = load(folder)
+    for name in DENSE:
+        assert isinstance(build(name, dense, GOOD), nn.Module)
+        cut = build(name, dense, dataclasses.replace(GOOD, matryoshka=(8, 32)))
+        assert type(cut).__name__ == "MatryoshkaLoss"
+    for sparse, facts in (load(str(tiny_splade(tmp_path / "splade"))), load(folder, sparse="csr", active_dims=8)):
+        for name in SPARSE:
+            loss = build(name, sparse, GOOD)
+            assert type(loss).__name__ == {"splade": "SpladeLoss", "csr": "CSRLoss"}[facts.kind]
+            assert sparse.similarity_fn_name == facts.similarity, "a loss left its own similarity behind"
+        with pytest.raises(RequestError, match="--loss cached_mnrl is for dense models; a sparse one takes mnrl"):
+            build("cached_mnrl", sparse, GOOD)
+        with pytest.raises(RequestError, match="--matryoshka cuts dense embeddings"):
+            build("mnrl", sparse, dataclasses.replace(GOOD, matryoshka=(8,)))
+    with pytest.raises(RequestError, match="--matryoshka 64 8: the model has 32 dimensions"):
+        build("mnrl", dense, dataclasses.replace(GOOD, matryoshka=(64, 8)))
 
 
 def test_importing_the_package_and_a_recipe_loads_no_heavy_library() -> None:
@@ -162,3 +461,21 @@ def test_an_installed_recipe_that_does_not_load_takes_no_other_with_it(
     assert not {"broken", "other"} & set(found)
     assert catalogue.find("mnrl_minilm").name == "mnrl_minilm"
     assert {"broken", "other"} <= {word.strip("'") for record in caplog.records for word in record.getMessage().split()}
+
+
+def test_adapters_are_shown_with_every_field() -> None:
+    assert str(LoRA()) == "r=16 alpha=32 dropout=0 targets=all-linear"
+    assert LoRA().words == []
+    assert LoRA(r=4, dropout=0.25).words == ["r=4", "dropout=0.25"]
+
+
+@settings(max_examples=300, deadline=None)
+@given(adapters)
+def test_the_short_words_for_adapters_are_the_same_adapters_again(lora: LoRA) -> None:
+    assert LoRA.of(lora.words) == lora
+    assert set(lora.words) <= set(str(lora).split())
+
+
+def test_offline_tells_a_loss_from_a_name_as_the_run_does() -> None:
+    recipe = dataclasses.replace(GOOD, more_data=("cosent=ORG/NAME", "ORG/NAME:a=b", "mnrl=a.csv", "b.csv"))
+    assert recipe.offline().more_data == ("mnrl=a.csv", "b.csv")

@@ -10,7 +10,7 @@ from tiny import tiny_model
 
 from hf_simtune import model_names, several, several_page
 from hf_simtune.errors import DataError, HubError, RequestError, RunError
-from hf_simtune.recipe import Recipe
+from hf_simtune.recipe import LoRA, Recipe
 from hf_simtune.record import RunRecord
 from hf_simtune.run_set import RunSet, kind_of
 
@@ -180,3 +180,22 @@ def test_two_tiny_models_are_tuned_one_after_the_other(tmp_path: Path) -> None:
         assert (record.base.name, record.name) == (name, f"pairs-{name}")
     assert made.records[0].base.weights_sha256 != made.records[1].base.weights_sha256
     assert [row[0] for row in several_page.said(made).rows] == ["first", "second"]
+
+
+def test_a_static_model_takes_no_adapters_as_far_as_its_name_or_folder_tells(tmp_path: Path) -> None:
+    folder = tmp_path / "words"
+    folder.mkdir()
+    (folder / "modules.json").write_text('[{"type": "sentence_transformers.models.StaticEmbedding"}]', encoding="utf-8")
+    for name, static in (("org/static-retrieval", True), (str(folder), True), ("org/ecstatic", False)):
+        assert model_names.is_static(name) is static
+        found = model_names.of_recipe(dataclasses.replace(RECIPE, model=name, lora=LoRA()))
+        assert [f"--lora does not go with {name}" in problem for problem in found] == [True] * static
+        assert model_names.of_recipe(dataclasses.replace(RECIPE, model=name)) == []
+
+
+@pytest.mark.parametrize("called", ["--model", "the model"])
+def test_problems_of_models_begin_with_what_they_are_called(called: str) -> None:
+    found = model_names.problems(["builtin:foo", "./no", "a/b/c", "org/a", "org/a"], called)
+    assert len(found) == 4
+    assert all(problem.startswith(f"{called} ") for problem in found)
+    assert model_names.problems(["builtin:splade-MiniLM-L6", "builtin:all-MiniLM-L6-v2"]) == []

@@ -120,3 +120,27 @@ def test_groups_and_parts_are_kept_for_scored_rows_only() -> None:
     assert find_layout({**scored, "group": TEXT, "genre": NUMBER}) == Layout(
         "scored", ("sentence1", "sentence2", "score")
     )
+
+
+@pytest.mark.parametrize(
+    ("there", "asked", "meant"),
+    [
+        (("sentence1", "sentence2"), ("sentense1", "sentens2"), "sentence1 sentence2"),
+        (("sentence1", "sentence2"), ("sentence_2", "sentence_1"), "sentence2 sentence1"),
+        (("sentence1", "sentence2"), ("sentenceA", "sentenceB"), "sentence1 sentence2"),
+        (("sentence1", "sentence2", "other"), ("sentence1", "sentense1"), "sentence2"),
+    ],
+)
+def test_missing_columns_are_each_given_a_column_of_their_own(
+    there: tuple[str, ...], asked: tuple[str, ...], meant: str
+) -> None:
+    with pytest.raises(RequestError) as caught:
+        find_layout(columns(*there), columns=asked)
+    assert f"; did you mean {meant}? Its columns: " in caught.value.problems[0]
+
+
+def test_no_column_is_suggested_for_a_name_that_none_is_near() -> None:
+    with pytest.raises(RequestError, match=r"has no column 'xyz', 'sentense'\. Its columns: "):
+        find_layout(columns("sentence1", "sentence2"), columns=["xyz", "sentense"])
+    with pytest.raises(RequestError, match=r"has no column 'sentense', 'sentens'\. Its columns: "):
+        find_layout(columns("sentence"), columns=["sentense", "sentens"])

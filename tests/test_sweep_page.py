@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_record import HOSTILE
 
-from hf_simtune import grid_plots, sweep_page, sweeping
+from hf_simtune import grid_plots, sweep_figures, sweep_page, sweeping
 from hf_simtune.errors import RunError
 from hf_simtune.recipe import Recipe
 from hf_simtune.run_set import RunSet
@@ -186,7 +186,7 @@ def test_a_collapse_that_the_guard_saw_is_in_the_table(sweep: Callable[..., RunS
 def test_the_page_needs_nothing_else_and_escapes_what_it_shows(tmp_path: Path) -> None:
     for text in HOSTILE:
         recipe = dataclasses.replace(RECIPE, title=text)
-        made = sweeping.start(sweeping.plan(recipe, {"stand_in_for": (text, "x")}), tmp_path)
+        made = sweeping.start(sweeping.plan(recipe, {"prompt": (text, "x")}), tmp_path)
         made.records = {0: record_of(recipe, 0.8), 1: record_of(recipe, 0.7)}
         made.cells[0] = dataclasses.replace(made.cells[0], state="done", run="cells/x/y")
         made.cells[1] = dataclasses.replace(made.cells[1], state="failed", problem=text)
@@ -308,3 +308,60 @@ def test_points_lie_where_their_values_are(values: dict[int, float], level: floa
     assert all(top <= height <= bottom for height in heights.values())
     assert len(boxes(svg, "line tuned")) == sum(column + 1 in values for column in values)
     assert len(boxes(svg, "chosen")) == 1
+
+
+def with_probe(made: RunSet, title: str = "ORG/stsb:test") -> None:
+    """Give every finished cell but the last a score on a probe."""
+    for index, record in list(made.records.items())[:-1]:
+        one = record.evaluations[0]
+        probe = dataclasses.replace(
+            one,
+            role="probe",
+            source=dataclasses.replace(one.source, name=title.rpartition(":")[0], split=title.rpartition(":")[2]),
+            base=dataclasses.replace(one.base, spearman=0.5),
+            tuned=dataclasses.replace(one.tuned, spearman=0.9 - 0.01 * index),
+        )
+        assert probe.source.title == title
+        made.records[index] = dataclasses.replace(record, evaluations=(*record.evaluations, probe))
+
+
+def test_scores_on_probes_are_shown_as_not_used_to_choose(sweep: Callable[..., RunSet]) -> None:
+    made = sweep(TWO)
+    before = sweep_page.said(made)
+    with_probe(made)
+    sweep_page.write(made, "hf-simtune sweep")
+    said, page = sweep_page.said(made), Page(made)
+    assert said.head[2:6] == ("selection", "change", "probe stsb:test", "spread")
+    assert {row[4] for row in said.rows} == {"90.00", "89.00", "88.00", "87.00", "86.00", "not measured"}
+    assert [(*row[:4], *row[5:]) for row in said.rows] == list(before.rows), "a probe moved a cell"
+    assert any("on ORG/stsb:test. They were not used to choose" in note for note in said.after)
+    assert len(page.svgs) == 4
+    assert "Spearman x 100 on ORG/stsb:test" in page.text and "This score was not used to choose a cell." in page.text
+    assert len(boxes(page.svgs[1], "heat")) == 5 and "90.00" in texts(page.svgs[1])
+    assert all(len(row) == len(said.head) for row in said.rows)
+
+
+def test_a_probe_over_one_axis_has_the_line_of_the_base(sweep: Callable[..., RunSet]) -> None:
+    made = sweep(ONE)
+    with_probe(made)
+    sweep_page.write(made, "hf-simtune sweep")
+    page = Page(made)
+    assert len(page.svgs) == 4
+    assert len(boxes(page.svgs[1], "level")) == 1
+    assert "0.5" not in texts(page.svgs[1]) and "89.00" in texts(page.svgs[1])
+
+
+def test_cells_without_a_run_have_a_dash_for_each_probe(sweep: Callable[..., RunSet]) -> None:
+    made = sweep(ONE)
+    with_probe(made)
+    del made.records[2]
+    made.cells[2] = dataclasses.replace(made.cells[2], state="failed")
+    said = sweep_page.said(made)
+    assert said.rows[-1] == ("0.2", *["-"] * 7, "failed")
+
+
+def test_probes_of_one_short_name_keep_their_long_ones(sweep: Callable[..., RunSet]) -> None:
+    made = sweep(ONE)
+    for title in ("ORG/stsb:test", "OTHER/stsb:test"):
+        with_probe(made, title)
+    assert sweep_figures.probes(made) == {name: name for name in ("ORG/stsb:test", "OTHER/stsb:test")}

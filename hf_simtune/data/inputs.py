@@ -17,7 +17,7 @@ from hf_simtune.data.load import Loaded, load
 from hf_simtune.data.spec import FORMS, check_names
 from hf_simtune.data.split import TooFewRows, split, titled
 from hf_simtune.data.training import training_rows
-from hf_simtune.errors import DataError, RequestError
+from hf_simtune.errors import DataError, HubError, RequestError
 from hf_simtune.recipe import LOSS_SHAPES, Recipe
 from hf_simtune.rules import named_losses
 
@@ -233,7 +233,14 @@ def _measured(train: Loaded, recipe: Recipe, offline: bool) -> tuple[Loaded, Loa
                 why = "; ".join(error.problems)
     names = SPORTS if offline else STSB
     log.info("%s: measuring on %s and %s", why, *names)
-    select, report = _all([partial(_evaluation_rows, name, recipe) for name in names])
+    try:
+        select, report = _all([partial(_evaluation_rows, name, recipe) for name in names])
+    except HubError as error:
+        ways = (
+            f"{why}, so the run is to be measured on {' and '.join(names)}. Without the Hub, name scored rows of your "
+            "own: --select-on FILE --report-on FILE; or take the built-in sports corpus with --offline"
+        )
+        raise HubError(error.problems, hint=f"{ways}\n{error.hint}" if error.hint else ways) from error
     return train, select, report
 
 

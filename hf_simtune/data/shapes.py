@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -137,8 +138,8 @@ class _Finder:
 
     def told(self, columns: tuple[str, ...], shape: str | None) -> Layout:
         if missing := [name for name in columns if name not in self.source]:
-            near = [difflib.get_close_matches(name, self.source, n=1) for name in missing]
-            guess = f"; did you mean {' '.join(n[0] for n in near)}?" if all(near) else ""
+            near = self.nearest(missing, [name for name in self.source if name not in columns])
+            guess = f"; did you mean {' '.join(near)}?" if near else ""
             raise self.error(f"has no column {', '.join(map(repr, missing))}{guess}")
         last = self.source[columns[-1]]
         if len(columns) == 1 and last.kind == "list":
@@ -149,6 +150,19 @@ class _Finder:
             wanted = len(CANONICAL[shape])
             raise RequestError(f"{self.flags}columns names {len(columns)} columns; {shape} takes {wanted}")
         return Layout(shape, columns)
+
+    @staticmethod
+    def nearest(missing: list[str], free: list[str]) -> tuple[str, ...]:
+        """A column for each name, no column twice: those that are nearest together; () where one has none."""
+        close = [difflib.get_close_matches(name, free, n=len(missing)) for name in missing]
+
+        def likeness(names: tuple[str, ...]) -> float:
+            return sum(difflib.SequenceMatcher(None, *both).ratio() for both in zip(missing, names, strict=True))
+
+        options = [names for names in itertools.product(*close) if len(set(names)) == len(names)]
+        # Among equals the order of the source: score1 score2 for scor1 scor2, and not the other way round.
+        options.sort(key=lambda names: [free.index(name) for name in names])
+        return max(options, key=likeness, default=())
 
     def expanded(self, column: str, shape: str | None) -> Layout:
         length = {"pairs": 2, "triplets": 3}.get(shape) if shape else self.source[column].length
@@ -249,7 +263,8 @@ class _Finder:
             names = list(self.source)[:3]
             say = {1: "--shape sentences", 2: "--shape pairs"}.get(len(names), "--shape scored (or triplets)")
             hint = f"Say which, in the order of the shape: {self.flags}columns {' '.join(names)} {say}"
-        return RequestError(f"{self.title} {what}. Its columns: {shown}", hint=hint)
+        end = "" if what.endswith("?") else "."
+        return RequestError(f"{self.title} {what}{end} Its columns: {shown}", hint=hint)
 
 
 def _first_word(name: str) -> str:
