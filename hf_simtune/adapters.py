@@ -22,6 +22,7 @@ from transformers import PreTrainedModel
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.evaluation.undisturbed import undisturbed
+from hf_simtune.model_names import is_static
 from hf_simtune.recipe import LoRA
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ WEIGHTS = "adapter_model.safetensors"
 ADAPTER = "default"  # what peft calls an only one
 ALL = "all-linear"
 TOLERANCE = 1e-5  # of the largest absolute value of an embedding, or of 1 where that is less
-STATIC = ("static-", "potion-", "m2v_")  # how the published models start that look words up in a table
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ def refused(name: str, base: ModelFacts | None = None, *, merge: bool = False) -
         base: the loaded model's facts.
         merge: the adapters are written into the base in the end.
     """
-    if _is_static(name):
+    if is_static(name):
         return [f"--lora does not go with {name}, a static model: it has no linear layers to adapt; leave it out"]
     if base is not None and base.untrained and not merge:
         # Its new part is in no file that an adapter could name, and is random where somebody makes it anew.
@@ -64,14 +64,6 @@ def refused(name: str, base: ModelFacts | None = None, *, merge: bool = False) -
             f"{base.untrained} was made here"
         ]
     return []
-
-
-def _is_static(name: str) -> bool:
-    """Whether a model looks words up in a table, as far as its folder or, on the Hub, its name tells."""
-    modules = Path(name).expanduser() / "modules.json"
-    if modules.is_file():
-        return "StaticEmbedding" in modules.read_text(encoding="utf-8")
-    return name.rpartition("/")[2].lower().startswith(STATIC)
 
 
 def attach(model: Model, lora: LoRA, seed: int) -> Trainable:

@@ -177,7 +177,7 @@ adapters = st.builds(
 @given(adapters)
 def test_adapters_in_words_are_the_same_adapters_again(lora: LoRA) -> None:
     assert dataclasses.replace(GOOD, lora=lora).check() == []
-    assert LoRA.of(str(lora).split()) == lora
+    assert LoRA.of(str(lora).split()) == LoRA.of(lora.words) == lora
 
 
 @settings(max_examples=300, deadline=None)
@@ -190,7 +190,8 @@ def test_words_for_adapters_give_a_value_or_nothing(said: list[str]) -> None:
 
 def test_words_for_adapters() -> None:
     assert LoRA.of([]) == LoRA()
-    assert str(LoRA()) == ""
+    assert LoRA().words == []
+    assert str(LoRA()) == "r=16 alpha=32 dropout=0 targets=all-linear"
     assert LoRA.of(["r=4", "targets=query,value"]) == LoRA(r=4, targets=("query", "value"))
     assert LoRA.of(["dropout=0.25"]) == LoRA(dropout=0.25)
     for wrong in (["r"], ["r=x"], ["r=4", "r=8"], ["rank=4"], ["r=1.5"], ["dropout=x"], ["alpha=16.0"]):
