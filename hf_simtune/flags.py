@@ -228,7 +228,8 @@ def command(recipe: Recipe, origin: Recipe | None = None, target: str | None = N
         elif isinstance(value, LoRA):
             words += [flag(name), *value.words]
         else:
-            words += [flag(name), NONE if value is None else str(shown[name])]
+            text = NONE if value is None else str(shown[name])
+            words += [f"{flag(name)}={text}"] if text.startswith("-") else [flag(name), text]
     if offline:
         words.append("--offline")
     return shlex.join(words)

@@ -86,21 +86,27 @@ def training(model: Model, rows: Any, args: TrainingArguments, state: TrainerSta
 
 
 def leaks(rows: Any, evaluations: dict[str, Dataset]) -> tuple[Leakage, ...]:
-    """What the training rows share with the evaluation rows; empty where their columns cannot be read.
+    """What the training rows, of all sets, share with the evaluation rows; empty where a set cannot be read.
 
     Nothing is dropped: the script decides what it trains on.
     """
-    if not isinstance(rows, Dataset):  # several sets, or a stream
+    sets = [rows] if isinstance(rows, Dataset) else list(getattr(rows, "datasets", []))
+    chosen = [_canonical(one) for one in sets if isinstance(one, Dataset)]
+    known = [one for one in chosen if one is not None]
+    if not known or len(known) < len(sets):
         return ()
-    texts = _texts(rows)
-    shape = _shape(rows)
-    wanted = [name for name in CANONICAL[shape] if name != "score"]
-    if not texts or len(texts) < len(wanted):
-        return ()
-    chosen = rows.select_columns(texts[: len(wanted)]).rename_columns(dict(zip(texts, wanted, strict=False)))
-    chosen = chosen.add_column("row", list(range(len(chosen))))
-    facts = find_leaks(chosen, evaluations, progress=False).facts
+    facts = find_leaks(known[0], evaluations, further=known[1:], progress=False).facts
     return tuple(dataclasses.replace(fact, rows_dropped=0) for fact in facts)
+
+
+def _canonical(rows: Dataset) -> Dataset | None:
+    """The texts under the names that the leak check knows; None where there are too few columns of text."""
+    texts = _texts(rows)
+    wanted = [name for name in CANONICAL[_shape(rows)] if name != "score"]
+    if not texts or len(texts) < len(wanted):
+        return None
+    chosen = rows.select_columns(texts[: len(wanted)]).rename_columns(dict(zip(texts, wanted, strict=False)))
+    return chosen.add_column("row", list(range(len(chosen))))
 
 
 def _texts(rows: Dataset) -> list[str]:

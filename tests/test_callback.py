@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from datasets import Dataset
+from datasets import Dataset, DatasetDict
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -255,3 +255,21 @@ def test_a_callback_that_is_used_twice_compares_each_training_with_its_own_base(
     assert kept.tuned.weights_sha256 == weights_sha256(first)
     assert callback.record.base.weights_sha256 == weights_sha256(SentenceTransformer(str(other), device="cpu"))
     assert callback.record.base != kept.base
+
+
+def test_leaks_are_looked_for_in_several_training_sets(folder: Path, rows: Dataset, tmp_path: Path) -> None:
+    leaky = load(ROWS).dataset.select_columns(["sentence1", "sentence2", "score"]).select(range(32))
+    model = SentenceTransformer(str(folder), device="cpu")
+    callback = SimtuneCallback(ROWS)
+    SentenceTransformerTrainer(
+        model=model,
+        args=SentenceTransformerTrainingArguments(
+            str(tmp_path), max_steps=2, use_cpu=True, save_strategy="no", disable_tqdm=True
+        ),
+        train_dataset=DatasetDict({"one": rows, "two": leaky}),
+        loss=losses.CoSENTLoss(model),
+        callbacks=[callback],
+    ).train()
+    assert callback.record is not None
+    assert [leak.pairs_exact for leak in callback.record.leakage] == [32]
+    assert callback.record.training.rows == len(rows) + 32

@@ -244,6 +244,12 @@ def test_the_printed_command_unsets_what_its_origin_has(names: set[str]) -> None
     assert words.count("none") == len(names)
 
 
+def test_a_value_that_looks_like_a_flag_is_printed_such_that_it_is_read_as_one_value() -> None:
+    changed = dataclasses.replace(BASE, prompt="-x y")
+    words = shlex.split(flags.command(changed, BASE, "x"))
+    assert parse(words[3:], BASE) == changed
+
+
 @pytest.mark.parametrize("change", [{"prompt": "none"}, {"columns": ("none",)}, {"probe": ("none",)}])
 def test_the_word_none_is_no_value(change: dict[str, object]) -> None:
     (problem,) = dataclasses.replace(BASE, **change).check()  # type: ignore[arg-type]
