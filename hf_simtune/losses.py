@@ -14,7 +14,7 @@ from torch import nn
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import Recipe
 
-__all__ = ["DENSE", "SPARSE", "batch_sampler", "build", "default_loss"]
+__all__ = ["DENSE", "SPARSE", "batch_sampler", "build"]
 
 DENSE: dict[str, Callable[[SentenceTransformer, Recipe], nn.Module]] = {
     # van den Oord et al. 2018 (InfoNCE), Henderson et al. 2017: every other positive of the batch is a negative.
@@ -42,11 +42,6 @@ SPARSE: dict[str, Callable[[SparseEncoder, Recipe], nn.Module]] = {
     "cosine": lambda model, recipe: sparse.SparseCosineSimilarityLoss(model),
 }
 SPARSE["simcse"] = SPARSE["mnrl"]
-
-
-def default_loss(shape: str) -> str:
-    """The loss for rows of a shape when the recipe names none."""
-    return {"pairs": "mnrl", "triplets": "mnrl", "scored": "cosent", "sentences": "simcse"}[shape]
 
 
 def build(name: str, model: SentenceTransformer | SparseEncoder, recipe: Recipe) -> nn.Module:

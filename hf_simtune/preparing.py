@@ -18,6 +18,7 @@ from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import FurtherData, Mined, ModelFacts
+from hf_simtune.rules import default_loss
 from hf_simtune.schedule import LONG, patience
 
 __all__ = ["Prepared", "load_base", "prepare"]
@@ -92,7 +93,7 @@ def prepare(recipe: Recipe, *, offline: bool, progress: bool = False) -> Prepare
                 hint=f"Allow nearer negatives with --negative-margin, or --batch-size {max(2, len(own) // 4)}",
             )
     rows = {MAIN: training_rows(own, found.train.source.shape)}
-    names = {MAIN: recipe.loss or losses.default_loss(found.train.source.shape)}
+    names = {MAIN: recipe.loss or default_loss(found.train.source.shape)}
     for number, more in enumerate(found.further, start=2):
         rows[f"further{number}"] = training_rows(more.rows, more.loaded.source.shape)
         names[f"further{number}"] = more.loss

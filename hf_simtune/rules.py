@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from hf_simtune.recipe import Recipe
 
-__all__ = ["LOSS_SHAPES", "named_losses", "together"]
+__all__ = ["LOSS_SHAPES", "default_loss", "named_losses", "together"]
 
 # Which shapes a loss can learn from. The losses are built in losses.py, which needs torch; this table does not.
 LOSS_SHAPES: dict[str, tuple[str, ...]] = {
@@ -20,6 +20,11 @@ LOSS_SHAPES: dict[str, tuple[str, ...]] = {
     "simcse": ("sentences",),
 }
 COLUMNS = {"pairs": 2, "scored": 3, "triplets": 3, "sentences": 1}
+
+
+def default_loss(shape: str) -> str:
+    """The loss for rows of a shape when nobody names one: the first that learns from it."""
+    return next(loss for loss, shapes in LOSS_SHAPES.items() if shape in shapes)
 
 
 def together(recipe: Recipe) -> list[str]:

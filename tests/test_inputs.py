@@ -16,13 +16,13 @@ import pytest
 from conftest import CHECKOUT, Write
 from datasets import Dataset
 
-from hf_simtune.data.inputs import SPORTS, _default_loss, prepare
+from hf_simtune.data.inputs import SPORTS, prepare
 from hf_simtune.data.leakage import shared_pairs
 from hf_simtune.data.load import load
 from hf_simtune.data.spec import check_names
 from hf_simtune.errors import HubError, RequestError
-from hf_simtune.losses import default_loss
 from hf_simtune.recipe import LOSS_SHAPES, SHAPES, Recipe
+from hf_simtune.rules import default_loss
 
 Pair = tuple[str, str]
 
@@ -238,13 +238,12 @@ def test_training_sets_that_fill_no_batch_are_named_together(tmp_path: Path) -> 
 
 
 def test_each_shape_has_a_loss_of_its_own() -> None:
-    assert {shape: _default_loss(shape) for shape in SHAPES} == {
+    assert {shape: default_loss(shape) for shape in SHAPES} == {
         "pairs": "mnrl",
         "triplets": "mnrl",
         "scored": "cosent",
         "sentences": "simcse",
     }
-    assert {shape: default_loss(shape) for shape in SHAPES} == {shape: _default_loss(shape) for shape in SHAPES}
 
 
 def test_an_offline_run_refuses_every_name_on_the_hub(tmp_path: Path) -> None:

@@ -410,8 +410,9 @@ def test_every_loss_of_the_table_can_be_built_on_every_model_that_takes_it(tmp_p
     from tiny import tiny_model, tiny_splade
     from torch import nn
 
-    from hf_simtune.losses import DENSE, SPARSE, build, default_loss
+    from hf_simtune.losses import DENSE, SPARSE, build
     from hf_simtune.models import load
+    from hf_simtune.rules import default_loss
 
     assert set(DENSE) == set(LOSS_SHAPES)
     assert set(SPARSE) == {name for name in LOSS_SHAPES if not name.startswith("cached_")}

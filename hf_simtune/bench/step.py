@@ -23,6 +23,7 @@ from hf_simtune.data.shapes import CANONICAL
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import BUILTIN_MINILM, LOSS_SHAPES, Recipe
 from hf_simtune.record import Machine, Source
+from hf_simtune.rules import default_loss
 from hf_simtune.speed import choose
 
 __all__ = ["Ratio", "Side", "StepBench", "measure"]
@@ -143,7 +144,7 @@ def measure(
     loaded = load(data, expect=LOSS_SHAPES[loss] if loss else TRAINABLE, **reading)
     if len(loaded.dataset) < batch_size:
         raise RequestError(f"{data} has {len(loaded.dataset)} rows: a step takes {batch_size}")
-    loss_name = loss or losses.default_loss(loaded.source.shape)
+    loss_name = loss or default_loss(loaded.source.shape)
     rows = loaded.dataset.shuffle(seed=0).select_columns(list(CANONICAL[loaded.source.shape]))
     rows = rows.select(range(min(len(rows), 4 * batch_size * steps * (rounds + 2))))
     base, facts = models.load(model, max_length=max_length)

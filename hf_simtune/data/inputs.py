@@ -19,7 +19,7 @@ from hf_simtune.data.split import TooFewRows, split, titled
 from hf_simtune.data.training import training_rows
 from hf_simtune.errors import DataError, HubError, RequestError
 from hf_simtune.recipe import LOSS_SHAPES, Recipe
-from hf_simtune.rules import named_losses
+from hf_simtune.rules import default_loss, named_losses
 
 __all__ = ["Further", "Inputs", "prepare", "training_rows"]
 
@@ -117,7 +117,7 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Inputs:
         leaks = dataclasses.replace(leaks, facts=facts)
     _check_sizes(rows, [loaded.source.title for loaded in (train, *further)], recipe.batch_size)
     kept = tuple(
-        Further(loaded, left, loss or _default_loss(loaded.source.shape))
+        Further(loaded, left, loss or default_loss(loaded.source.shape))
         for loaded, left, (loss, _) in zip(further, rows[1:], losses, strict=True)
     )
     return Inputs(train, rows[0], select, report, leaks, tuple(probes), kept)
@@ -210,11 +210,6 @@ def _learns(loss: str | None) -> tuple[str, ...]:
     if loss:
         return LOSS_SHAPES[loss]
     return tuple(dict.fromkeys(shape for shapes in LOSS_SHAPES.values() for shape in shapes))
-
-
-def _default_loss(shape: str) -> str:
-    """The first loss that learns from a shape."""
-    return next(loss for loss, shapes in LOSS_SHAPES.items() if shape in shapes)
 
 
 def _measured(train: Loaded, recipe: Recipe, offline: bool) -> tuple[Loaded, Loaded, Loaded]:
