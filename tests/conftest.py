@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import gzip
+import logging
 import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,16 @@ def _few_threads() -> None:
     """One thread a process: two test workers share two cores."""
     if "torch" in sys.modules:
         sys.modules["torch"].set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A command line that ran in a test leaves no handler behind: its stream is closed when the next test logs."""
+    log = logging.getLogger("hf_simtune")
+    kept = log.handlers[:], log.propagate, log.level
+    yield
+    log.handlers, log.propagate = kept[0], kept[1]
+    log.setLevel(kept[2])
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer import SentenceTransformerTraini
 from torch import nn
 
 from hf_simtune.speed.forward import sorted_forward
-from hf_simtune.train import Trainer
+from hf_simtune.train import DenseTrainer
 
 __all__ = ["CASES", "GLOBAL_BATCH", "pairs", "train"]
 
@@ -62,7 +62,7 @@ def pairs() -> Dataset:
     return Dataset.from_dict({"anchor": texts[:48], "positive": texts[48:]})
 
 
-def train(case: str, folder: Path, out: Path, processes: int) -> Trainer:
+def train(case: str, folder: Path, out: Path, processes: int) -> DenseTrainer:
     """Train by a case in this process, one of so many."""
     model = SentenceTransformer(str(folder), device="cpu")
     for module in model.modules():
@@ -84,7 +84,7 @@ def train(case: str, folder: Path, out: Path, processes: int) -> Trainer:
         disable_tqdm=True,
         dataloader_pin_memory=False,
     )
-    trainer = Trainer(model=model, args=arguments, train_dataset=pairs(), loss=loss)
+    trainer = DenseTrainer(model=model, args=arguments, train_dataset=pairs(), loss=loss)
     with sorted_forward(model, trainer.loss, "packed" if case == "hidden" else case):
         trainer.train()
     return trainer
