@@ -20,7 +20,7 @@ from hf_simtune.evaluation.sts import Model, encode, score
 from hf_simtune.record import Evaluation, Subset, Truncated
 from hf_simtune.scores_file import RowScores
 
-__all__ = ["Measured", "Rows", "evaluation", "examples", "geometry", "groups", "measure"]
+__all__ = ["POSITIVE", "Measured", "Rows", "evaluation", "examples", "geometry", "groups", "measure"]
 
 log = logging.getLogger("hf_simtune")
 EXAMPLES = 5

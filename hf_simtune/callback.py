@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -11,7 +10,7 @@ from typing import Any, cast
 
 from transformers import TrainerControl, TrainerState, TrainingArguments
 
-from hf_simtune import before_after, kept, machine, script_facts, writing
+from hf_simtune import before_after, kept, machine, models, script_facts, writing
 from hf_simtune.before_after import Rows
 from hf_simtune.data.load import load
 from hf_simtune.data.spec import parse
@@ -21,7 +20,6 @@ from hf_simtune.evaluation.sts import Model
 from hf_simtune.record import ModelFacts, RunRecord
 from hf_simtune.run_folder import RunFolder
 from hf_simtune.watching import BeforeAfter
-from hf_simtune.weights import weights_sha256
 
 __all__ = ["SimtuneCallback"]
 
@@ -83,7 +81,6 @@ class SimtuneCallback(BeforeAfter):
         self.name = name
         self.out = Path(out) if out is not None else None
         self.base: ModelFacts | None = None
-        self.lost = False  # a resumed run whose base was scored elsewhere
         self.record: RunRecord | None = None
 
     def _load(self) -> None:
@@ -106,7 +103,7 @@ class SimtuneCallback(BeforeAfter):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Score the base; one process scores and writes, all of them watch."""
-        self.before, self.base, self.guard, self.record, self.lost = None, None, None, None, False
+        self.before, self.base, self.guard, self.record = None, None, None, None
         self._load()
         self.set_up_guard()
         super().on_train_begin(args, state, control, **kwargs)
@@ -128,7 +125,6 @@ class SimtuneCallback(BeforeAfter):
         """Score the base, or take its scores from where the first start of a resumed run left them."""
         if step:
             self.base, self.before = kept.read(folder.path, self.rows)
-            self.lost = self.before is None
             return
         log.info("scoring the untouched model on %s", ", ".join(part.loaded.source.title for part in self.rows))
         self.before = before_after.measure(model, self.rows)
@@ -151,9 +147,7 @@ class SimtuneCallback(BeforeAfter):
             recipe=script_facts.arguments(args),
             commit=machine.commit(),
             base=base,
-            tuned=dataclasses.replace(
-                base, name=name, hub_id=None, revision=None, weights_sha256=weights_sha256(model)
-            ),
+            tuned=models.tuned_facts(model, base, name),
             training=script_facts.training(model, data, args, state, args.world_size),
             leakage=script_facts.leaks(data, {part.loaded.source.title: part.loaded.dataset for part in self.rows}),
             evaluations=compared.evaluations,

@@ -13,6 +13,7 @@ from sentence_transformers import SparseEncoder
 
 from hf_simtune import model_names
 from hf_simtune import models as loader
+from hf_simtune.before_after import POSITIVE
 from hf_simtune.data.load import Loaded, load
 from hf_simtune.data.shapes import CANONICAL
 from hf_simtune.errors import DataError, RequestError, RunError
@@ -23,7 +24,6 @@ from hf_simtune.evaluation.sts import Model
 __all__ = ["Diagnosis", "diagnose"]
 
 MOST_SPARSE = 5_000  # sentences under a sparse encoder
-POSITIVE = 0.8  # scored rows above it, on 0..1, are positive pairs: SimCSE (Gao et al. 2021) takes those above 4 of 5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -31,7 +31,6 @@ class Plan:
     commit: str | None  # of hf_simtune when the run began
     forward: str = "plain"  # or "packed" or "chunked"
     forward_reason: str = ""
-    stand_in_for: str | None = None  # Hub id of the model in whose place the base was taken
     starts: int = 1
 
     def differences(self, other: Plan) -> list[str]:

@@ -26,7 +26,7 @@ RECIPE = Recipe(
     loss="cosent",
     epochs=4,
     batch_size=64,
-    learning_rate=1e-4,
+    learning_rate=2e-5,
     sparse="csr",
     active_dims=64,
 )

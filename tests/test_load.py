@@ -203,20 +203,19 @@ def test_cells_come_back_as_they_were_written(tmp_path: Path, rows: list[tuple[s
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
+from hf_simtune import machine
 from hf_simtune.data.load import load
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 small, large, cache = sys.argv[1:]
 load(small, cache_dir=Path(cache))
-before = peak()
+before, _ = machine.peak_memory()
 loaded = load(large, cache_dir=Path(cache))
-print(loaded.source.rows, peak() - before)
+print(loaded.source.rows, machine.peak_memory()[0] - before)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="resource is a Unix module")
 def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
     text = "a sentence of some length, to weigh something " * 8
     paths = {}

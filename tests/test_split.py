@@ -79,21 +79,20 @@ def test_ids_may_be_any_whole_numbers() -> None:
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
+from hf_simtune import machine
 from hf_simtune.data.load import load
 from hf_simtune.data.split import split
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 small, large = (load(path, cache_dir=Path(sys.argv[3])) for path in sys.argv[1:3])
 split(small, 0)
-before = peak()
+before, _ = machine.peak_memory()
 parts = split(large, 0)
-print(sum(part.source.rows for part in parts), peak() - before)
+print(sum(part.source.rows for part in parts), machine.peak_memory()[0] - before)
 """
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="resource is a Unix module")
 def test_memory_does_not_grow_with_the_texts_of_a_file_that_is_split(tmp_path: Path) -> None:
     paths = {}
     for name, rows in (("small", 2_000), ("large", 200_000)):

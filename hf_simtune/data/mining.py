@@ -19,6 +19,7 @@ from torch import Tensor
 
 from hf_simtune.data.normalise import normalised
 from hf_simtune.errors import RequestError
+from hf_simtune.evaluation.undisturbed import undisturbed
 from hf_simtune.record import Mined
 
 __all__ = ["mine"]
@@ -127,19 +128,14 @@ def _check(rows: Dataset, model: SentenceTransformer, negatives: int, margin: fl
 
 def _embedded(model: SentenceTransformer, texts: Sequence[str], batch_size: int, progress: bool) -> NDArray[np.float32]:
     """Embeddings of length 1, shape (texts, dimensions)."""
-    modes = [(module, module.training) for module in model.modules()]
-    try:
-        with torch.random.fork_rng(devices=[model.device] if model.device.type == "cuda" else []):
-            vectors = model.encode(
-                list(texts),
-                batch_size=batch_size,
-                normalize_embeddings=True,
-                convert_to_numpy=True,
-                show_progress_bar=progress,
-            )
-    finally:
-        for module, training in modes:  # encoding sets all of them to evaluation
-            module.training = training
+    with undisturbed(model):
+        vectors = model.encode(
+            list(texts),
+            batch_size=batch_size,
+            normalize_embeddings=True,
+            convert_to_numpy=True,
+            show_progress_bar=progress,
+        )
     return np.asarray(vectors, dtype=np.float32)
 
 

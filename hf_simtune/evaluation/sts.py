@@ -19,11 +19,11 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from torch import Tensor
 
 from hf_simtune.evaluation.correlation import UndefinedCorrelation, pearson, spearman
-from hf_simtune.evaluation.undisturbed import full_precision, undisturbed
+from hf_simtune.evaluation.undisturbed import undisturbed
 from hf_simtune.record import Score
 from hf_simtune.weights import weights_sha256
 
-__all__ = ["Encoded", "Model", "SimilarityEvaluator", "encode", "full_precision", "score", "similarities"]
+__all__ = ["Encoded", "Model", "SimilarityEvaluator", "encode", "score", "similarities"]
 
 log = logging.getLogger("hf_simtune")
 Model = SentenceTransformer | SparseEncoder
