@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +31,7 @@ from hf_simtune.errors import RequestError
 from hf_simtune.record import RunRecord
 from hf_simtune.weights import weights_sha256
 
+CHECKOUT = Path(__file__).parents[1]
 ROWS = "builtin:sports/scored:test"
 
 
@@ -273,3 +278,71 @@ def test_leaks_are_looked_for_in_several_training_sets(folder: Path, rows: Datas
     assert callback.record is not None
     assert [leak.pairs_exact for leak in callback.record.leakage] == [32]
     assert callback.record.training.rows == len(rows) + 32
+
+
+# --- several processes
+
+PROCESS = """
+import json
+import json
+import logging
+import os
+import subprocess
+import sys
+import sys
+from pathlib import Path
+import torch
+from datasets import Dataset
+from test_callback import ROWS, train
+from hf_simtune import SimtuneCallback
+from hf_simtune.weights import weights_sha256
+
+logging.basicConfig()
+logging.getLogger("hf_simtune").setLevel("INFO")
+folder, rows, out = map(Path, sys.argv[1:])
+rows = Dataset.from_json(str(rows), cache_dir=str(out / "cache"))
+plain, expected = train(folder, rows, out / "plain")
+callback = SimtuneCallback(ROWS)
+watched, seen = train(folder, rows, out / "watched", callback)
+found = {
+    "processes": torch.distributed.get_world_size(),
+    "same": weights_sha256(plain) == weights_sha256(watched),
+    "losses": seen == expected and len(seen),
+    "record": callback.record is not None,
+}
+(out / f"{torch.distributed.get_rank()}.json").write_text(json.dumps(found), encoding="utf-8")
+torch.distributed.barrier()
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+def test_of_two_processes_the_first_scores_and_both_train_as_without(
+    folder: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    script, data = tmp_path / "script.py", tmp_path / "rows.jsonl"
+    script.write_text(PROCESS, encoding="utf-8")
+    rows.to_json(str(data))
+    environment = {
+        **os.environ,
+        "ACCELERATE_USE_CPU": "1",  # without it, accelerate takes each for the only process
+        "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests"), os.environ.get("PYTHONPATH", "")]),
+    }
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, str(script), str(folder), str(data), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    steps = 2 * 96 // (2 * 16)
+    for process in range(2):
+        found = json.loads((tmp_path / f"{process}.json").read_text(encoding="utf-8"))
+
+        assert found == {"processes": 2, "same": True, "losses": steps, "record": process == 0}
+    record = RunRecord.load(tmp_path / "watched" / "simtune" / "record.json")
+    assert record.training.processes == 2
+    assert record.training.steps == steps
+    assert done.stderr.count("scoring the untouched model") == 1
