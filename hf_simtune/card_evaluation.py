@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from hf_simtune import separation, wording
+from hf_simtune import dense_below, separation, wording
 from hf_simtune.card_metadata import kept_base
 from hf_simtune.card_provenance import data, model_link
 from hf_simtune.card_text import Markdown, code, escape
@@ -61,10 +61,13 @@ def verdict(record: RunRecord) -> Markdown:
     healthy = Markdown("healthy " if outscored(record) else "")
     if record.base.untrained:
         kept = " The base was kept: no {healthy}checkpoint scored above it on the rows that choose."
+        below = dense_below.sentence(record).replace(" x 100", " \N{MULTIPLICATION SIGN}100")
         return Markdown(
             "**No verdict.** The base starts with a part that nobody has trained ({part}): a gain over it proves "
-            "nothing. {at}, {what} is {base} before and {tuned} after." + (kept if kept_base(record) else "")
-        ).fill(**parts, healthy=healthy, part=record.base.untrained)
+            "nothing. {at}, {what} is {base} before and {tuned} after."
+            + (kept if kept_base(record) else "")
+            + (" {below}" if below else "")
+        ).fill(**parts, healthy=healthy, part=record.base.untrained, below=escape(below, limit=1000))
     if kept_base(record):
         return Markdown(
             "**No evidence of a gain: the base was kept.** No {healthy}checkpoint scored above the untouched base on "

@@ -1,11 +1,7 @@
-"""RunRecord and row scores -> the pictures of a model card, as PNG. matplotlib is loaded when the first is drawn.
-
-The colours are those of the report on a light page. The ground is opaque, so that a picture also reads on a dark one.
-"""
+"""RunRecord and row scores -> the pictures of a model card, as PNG."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from hf_simtune.card_figure import BASE, QUIET, TEXT, TUNED, empty, encoded, short, styled
 from hf_simtune.plots import Axis
 from hf_simtune.record import Checkpoint, Evaluation, RunRecord
 from hf_simtune.report_text import points, printable
@@ -26,39 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["alt_texts", "render"]
 
 Floats = NDArray[np.float64]
-WIDTH = 8.0  # inches, which a card shows at about 100 pixels each
-DPI = 200  # twice as many, for screens with small pixels
-MOST_LETTERS = 52  # of a name that a title has room for
 TIMES_100 = "Spearman \N{MULTIPLICATION SIGN} 100"
-# report.css has the same: --page, --text, --quiet, --rule, --base, --tuned.
-PAGE, TEXT, QUIET, RULE, BASE, TUNED = "#fdfdfc", "#1c2127", "#58616b", "#d8dcdf", "#78828c", "#0b62b8"
-FONT = "DejaVu Sans"  # comes with matplotlib: the same letters on every machine
-STYLE = {
-    "font.family": FONT,
-    "font.size": 10,
-    "text.parse_math": False,  # a dollar in a file's name is a dollar
-    "text.color": TEXT,
-    "figure.facecolor": PAGE,
-    "axes.facecolor": PAGE,
-    "axes.edgecolor": QUIET,
-    "axes.labelcolor": QUIET,
-    "axes.spines.left": False,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.titlelocation": "left",
-    "axes.titlesize": 10.5,
-    "axes.titlepad": 10,
-    "figure.constrained_layout.w_pad": 0.1,
-    "figure.constrained_layout.h_pad": 0.08,
-    "grid.color": RULE,
-    "xtick.color": QUIET,
-    "ytick.color": QUIET,
-    "ytick.major.size": 0,
-    "legend.frameon": False,
-}
 
 
 def render(record: RunRecord, parts: Sequence[RowScores]) -> dict[str, bytes]:
@@ -74,23 +39,21 @@ def render(record: RunRecord, parts: Sequence[RowScores]) -> dict[str, bytes]:
         loss by step, unless no step has either. The same record and parts give the same bytes, with the same versions
         of matplotlib and its libraries, whatever a matplotlibrc says.
     """
-    import matplotlib.style
-
     evaluation = _report(record)
     part = next(
         (p for p in parts if evaluation and (p.evaluation, p.role) == (evaluation.source.title, "report")), None
     )
     found: dict[str, bytes] = {}
-    with matplotlib.style.context(["default", STYLE]):
+    with styled():
         if evaluation is not None and part is not None:
             kept = np.flatnonzero(np.isfinite(part.gold) & np.isfinite(part.base) & np.isfinite(part.tuned))
             if len(kept):
                 gold, base, tuned = part.gold[kept], part.base[kept], part.tuned[kept]
                 title = _rows(evaluation, len(kept), len(part) - len(kept))
-                found["scores.png"] = _png(_scores(evaluation, title, _names(record), gold, base, tuned))
-                found["similarities.png"] = _png(_similarities(evaluation, title, _names(record), base, tuned))
+                found["scores.png"] = encoded(_scores(evaluation, title, _names(record), gold, base, tuned))
+                found["similarities.png"] = encoded(_similarities(evaluation, title, _names(record), base, tuned))
         if _has_curve(record):
-            found["training.png"] = _png(_training(record))
+            found["training.png"] = encoded(_training(record))
     return found
 
 
@@ -158,7 +121,7 @@ def _loss_sentence(record: RunRecord) -> str:
 
 def _rows(evaluation: Evaluation, drawn: int, left_out: int) -> str:
     without = f" ({left_out:,} left out: no similarity)" if left_out else ""
-    return f"{_short(evaluation.source.title)}, {count(drawn, 'row')}{without}"
+    return f"{short(evaluation.source.title)}, {count(drawn, 'row')}{without}"
 
 
 def _names(record: RunRecord) -> tuple[str, str]:
@@ -168,9 +131,9 @@ def _names(record: RunRecord) -> tuple[str, str]:
 def _scores(
     evaluation: Evaluation, title: str, names: tuple[str, str], gold: Floats, base: Floats, tuned: Floats
 ) -> Figure:
-    figure = _figure(4.2, title)
+    figure = empty(4.2, title)
     panels = figure.subplots(1, 2, sharex=True, sharey=True)
-    y = Axis.over(np.concatenate([base, tuned]), f"{_short(evaluation.similarity)} similarity")
+    y = Axis.over(np.concatenate([base, tuned]), f"{short(evaluation.similarity)} similarity")
     # The more dots, the smaller and the fainter: what is dense stays darker than what is not.
     size, alpha = (
         np.clip(4.0 * (1000 / len(gold)) ** 0.25, 1.2, 5.0),
@@ -187,10 +150,10 @@ def _scores(
 
 
 def _similarities(evaluation: Evaluation, title: str, names: tuple[str, str], base: Floats, tuned: Floats) -> Figure:
-    figure = _figure(3.4, title)
+    figure = empty(3.4, title)
     axes = figure.subplots()
     both = np.concatenate([base, tuned])
-    x = Axis.over(both, f"{_short(evaluation.similarity)} similarity")
+    x = Axis.over(both, f"{short(evaluation.similarity)} similarity")
     bins = np.linspace(x.low, x.high, 1 + (len(x.ticks) - 1) * (5 if len(both) > 400 else 2))
     counts = [np.histogram(np.clip(values, x.low, x.high), bins)[0] for values in (base, tuned)]
     axes.stairs(counts[0], bins, fill=True, color=BASE, alpha=0.5, linewidth=0, label=names[0])
@@ -206,8 +169,8 @@ def _training(record: RunRecord) -> Figure:
     steps = [point.step for point in record.training.checkpoints]
     x = Axis.over([0, *steps], "step", whole=True, tight=True)
     select = next((e for e in record.evaluations if e.role == "select"), None)
-    title = f"Training, scored on {_short(select.source.title)}" if select and scored else "Training"
-    figure = _figure(2.0 + 1.5 * (bool(scored) + bool(lossy)), title)
+    title = f"Training, scored on {short(select.source.title)}" if select and scored else "Training"
+    figure = empty(2.0 + 1.5 * (bool(scored) + bool(lossy)), title)
     panels = figure.subplots(bool(scored) + bool(lossy), 1, sharex=True, squeeze=False)[:, 0].tolist()
     if scored:
         # None becomes NaN, which breaks the line.
@@ -239,16 +202,6 @@ def _training(record: RunRecord) -> Figure:
     return figure
 
 
-def _figure(height: float, title: str) -> Figure:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(WIDTH, height), dpi=DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, x=0.01, ha="left", fontsize=10, color=QUIET)
-    return figure
-
-
 def _scale(axes: Axes, x: Axis, y: Axis) -> None:
     room = 0.015 * (x.high - x.low)  # for what is drawn at the ends
     axes.set_xlim(x.low - room, x.high + room)
@@ -257,25 +210,3 @@ def _scale(axes: Axes, x: Axis, y: Axis) -> None:
     axes.set_yticks(y.ticks, y.texts())
     axes.set_xlabel(x.label)
     axes.set_ylabel(y.label)
-
-
-def _png(figure: Figure) -> bytes:
-    """No date and no name of a program in it: the bytes depend on the picture alone."""
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=DPI, metadata={"Software": None})
-    return file.getvalue()
-
-
-def _short(name: str) -> str:
-    name = " ".join(_drawable(name).split())
-    half = MOST_LETTERS // 2 - 1
-    return name if len(name) <= MOST_LETTERS else f"{name[:half]}\N{HORIZONTAL ELLIPSIS}{name[-half:]}"
-
-
-def _drawable(text: str) -> str:
-    """With U+FFFD for each letter that the font lacks: matplotlib would warn, and draw a box."""
-    from matplotlib.font_manager import findfont, get_font
-
-    has = get_font(findfont(FONT)).get_charmap()
-    seen = str(printable(text))
-    return "".join(sign if ord(sign) in has or sign.isspace() else "\N{REPLACEMENT CHARACTER}" for sign in seen)

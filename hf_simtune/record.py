@@ -233,6 +233,14 @@ class Machine:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class DenseBelow:
+    """What a sparse autoencoder is worth: the tuned encoder against the untouched dense model that it was built on."""
+
+    dimensions: int  # of the dense model's embeddings
+    evaluation: Evaluation  # role "dense", on the report rows: the dense model is its base
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """Everything known about a run. Written once, when it is over."""
 
@@ -255,6 +263,7 @@ class RunRecord:
     health: tuple[Health, ...] = ()  # step 0 is the untouched base
     spread: Spread | None = None  # of the similarities among the report rows' sentences
     reindex: Reindex | None = None  # whether an index of the base's vectors must be rebuilt
+    dense: DenseBelow | None = None  # of a run that put an autoencoder on a dense model
     saved: str = "model"  # what model/ holds: "model", "adapter" (needs its base), "merged"; "" where the script saves
     script: bool = False  # trained by a script of the user's own; ``recipe`` then holds the trainer's arguments
 

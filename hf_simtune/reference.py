@@ -1,7 +1,8 @@
 """Cards of the reference runs, and the README's tables, from the records in model_cards/. ``make cards`` runs it.
 
 A reference run is a folder ``model_cards/NAME/SEED/`` with a ``record.json`` and its ``scores.parquet``; cards and
-pictures are made from these two, so that none of them can drift from the others.
+pictures are made from these two, so that none of them can drift from the others. A reference sweep is a folder
+``model_cards/NAME/sweep/``: a sweep's ``sweep.json`` and the ``record.json`` of each of its cells.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_simtune import card, card_plots, catalogue, scores_file
+from hf_simtune import card, card_plots, catalogue, scores_file, sweep_card, sweeping
 from hf_simtune.bench import page
 from hf_simtune.card_losses import loss_classes
 from hf_simtune.errors import RunError
@@ -21,9 +22,10 @@ from hf_simtune.evaluation.bootstrap import resampled_differences
 from hf_simtune.evaluation.compare import NO_VERDICT, probe_answer, verdict_of
 from hf_simtune.recipe import BUILTIN_SPLADE, Recipe
 from hf_simtune.record import Evaluation, RunRecord, Score
+from hf_simtune.run_set import RunSet
 from hf_simtune.wording import UNDEFINED, interval, points, signed
 
-__all__ = ["PICTURES", "pictures", "recipes", "records", "rendered", "table", "write"]
+__all__ = ["PICTURES", "pictures", "recipes", "records", "rendered", "sweeps", "table", "write"]
 
 BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
 SPEED_BEGIN, SPEED_END = "<!-- speed: make cards -->", "<!-- end of speed -->"
@@ -40,6 +42,12 @@ def records(folder: Path) -> dict[str, Runs]:
     for path in sorted(folder.glob("*/*/record.json")):
         found.setdefault(path.parent.parent.name, []).append((path.parent, RunRecord.load(path)))
     return found
+
+
+def sweeps(folder: Path) -> dict[str, RunSet]:
+    """The reference sweeps, by recipe."""
+    found = sorted(folder.glob("*/sweep/sweep.json"))
+    return {path.parents[1].name: RunSet.open(path.parent, "sweep") for path in found}
 
 
 def recipes() -> str:
@@ -77,7 +85,7 @@ def table(folder: Path) -> str:
             begun = f", {base.untrained} untrained" if base.untrained else ""
             others.append(f"{_link(name)} ({base.name}{place}{begun})")
             continue
-        for index, first in enumerate(runs[0][1].evaluations):
+        for index, first in enumerate(_measured(runs[0][1])):
             if first.role != "select":
                 lines.append(_line(name, index, first, runs))
         if base.kind != "dense":
@@ -91,7 +99,15 @@ def table(folder: Path) -> str:
         told.append(f"No verdict: {', '.join(untrained)} untrained; a gain over such a base proves nothing.")
     if others:
         told.append(f"Stand-ins, whose scores are not the named model's: {', '.join(others)}.")
+    swept = [f"[{name}](model_cards/{name}/sweep)" for name in sweeps(folder)]
+    if swept:
+        told.append(f"Sweeps: {', '.join(swept)}.")
     return "\n\n".join(["\n".join(lines), *told])
+
+
+def _measured(record: RunRecord) -> list[Evaluation]:
+    """All comparisons of a run: with its base, and of a sparse encoder with the dense model below it."""
+    return [*record.evaluations, *([record.dense.evaluation] if record.dense else [])]
 
 
 def _is_stand_in(record: RunRecord) -> bool:
@@ -113,7 +129,7 @@ def _same_question(name: str, runs: list[RunRecord]) -> None:
 
 
 def _line(name: str, index: int, first: Evaluation, runs: Runs) -> str:
-    found = [record.evaluations[index] for _, record in runs]
+    found = [_measured(record)[index] for _, record in runs]
     base, tuned = (_mean([getattr(evaluation, side) for evaluation in found]) for side in ("base", "tuned"))
     change = UNDEFINED
     if None not in (first.base.spearman, *(evaluation.tuned.spearman for evaluation in found)):
@@ -150,8 +166,8 @@ def _middle(scores: list[Score]) -> float:
 
 
 def _answer(first: Evaluation, record: RunRecord, low: float | None, high: float | None) -> str:
-    """The verdict, or for a probe whether it got worse; none where the base begins untrained."""
-    if record.base.untrained:
+    """The verdict, or for a probe whether it got worse; none of a base that begins untrained."""
+    if record.base.untrained and first.role != "dense":
         return NO_VERDICT
     if first.role == "probe":
         comparison = first.comparison
@@ -164,7 +180,7 @@ def _interval(index: int, runs: Runs, resamples: int = 10_000) -> tuple[float | 
 
     Each resample of the rows is then the same for every run. It covers the choice of rows, not the luck of a seed.
     """
-    evaluations = [record.evaluations[index] for _, record in runs]
+    evaluations = [_measured(record)[index] for _, record in runs]
     comparisons = [found.comparison for found in evaluations]
     if any(found is None or found.low is None or found.high is None for found in comparisons):
         return None, None
@@ -236,7 +252,19 @@ def write(checkout: Path) -> list[Path]:
             for name, content in drawn.items():
                 changed += [path for path in [place / PICTURES / name] if _put(path, content)]
             changed += [path for path in [place / "README.md"] if _put(path, rendered(place, record).encode())]
+    for made in sweeps(folder).values():
+        changed += _write_sweep(made)
     return changed
+
+
+def _write_sweep(made: RunSet) -> list[Path]:
+    png = sweep_card.picture(made)
+    name = f"{PICTURES}/sweep.png" if png else None
+    page = sweep_card.render(made, sweeping.command(made.plan), name)
+    files = {made.folder / "README.md": page.encode()}
+    if png and name:
+        files[made.folder / name] = _small(png)
+    return [path for path, content in files.items() if _put(path, content)]
 
 
 def _put(path: Path, content: bytes) -> bool:

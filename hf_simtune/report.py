@@ -58,6 +58,7 @@ def render(record: RunRecord, scores: Sequence[RowScores], *, texts: Texts | Non
         verdict=NO_VERDICT if record.base.untrained else verdict,
         kept_base=kept_base(record),
         kept=report_words.kept(record),
+        below=report_words.below(record),
         unhealthy=report_words.unhealthy(record),
         builtin=record.offline or any(evaluation.source.kind == "builtin" for evaluation in evaluations),
         rows=views,

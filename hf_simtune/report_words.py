@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hf_simtune import card, separation, wording
+from hf_simtune import card, dense_below, separation, wording
 from hf_simtune.card_evaluation import FINDINGS, outscored, share
 from hf_simtune.card_metadata import kept_base
 from hf_simtune.card_training import KINDS
@@ -75,6 +75,11 @@ def geometry(record: RunRecord) -> Iterator[tuple[str, str]]:
     for sentence, end in said:
         head, between, rest = minus(sentence.replace(" x 100", TIMES_100)).partition(end)
         yield head, between + rest
+
+
+def below(record: RunRecord) -> str:
+    """What a sparse encoder is worth beside the dense model that its autoencoder was put on; empty without one."""
+    return minus(dense_below.sentence(record).replace(" x 100", TIMES_100))
 
 
 def trained(record: RunRecord) -> Iterator[tuple[str, str]]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
+from hf_simtune import before_after
 from hf_simtune.before_after import Rows
 from hf_simtune.data.inputs import Inputs
+from hf_simtune.evaluation.compare import compare
 from hf_simtune.evaluation.health import harm
 from hf_simtune.evaluation.sts import score
+from hf_simtune.preparing import load_base
 from hf_simtune.recipe import Recipe
+from hf_simtune.record import DenseBelow, Evaluation
 from hf_simtune.schedule import evaluations
-from hf_simtune.watching import BeforeAfter
+from hf_simtune.scores_file import RowScores
+from hf_simtune.watching import BeforeAfter, Compared
 
-__all__ = ["RunCallback"]
+__all__ = ["DENSE", "RunCallback"]
+
+DENSE = "dense"  # role of the report rows under the model below an autoencoder
 
 
 class RunCallback(BeforeAfter):
@@ -38,6 +47,30 @@ class RunCallback(BeforeAfter):
         number = next(index for index, part in enumerate(self.rows) if part.role == role)
         gold = np.asarray(self.rows[number].loaded.dataset["score"], dtype=np.float64)
         return score(gold, self.before[number].similarities).spearman
+
+    def beside_dense(
+        self, recipe: Recipe, compared: Compared, *, progress: bool = False
+    ) -> tuple[RowScores, DenseBelow] | None:
+        """The tuned sparse encoder against the untouched dense model that its autoencoder was put on.
+
+        None for a run that puts no autoencoder on anything.
+        """
+        if recipe.sparse != "csr":
+            return None
+        model, facts = load_base(dataclasses.replace(recipe, sparse=None))
+        number = next(index for index, part in enumerate(self.rows) if part.role == "report")
+        (below,) = before_after.measure(model, [self.rows[number]], progress=progress)
+        tuned = compared.evaluations[number]
+        part = dataclasses.replace(compared.parts[number], role=DENSE, base=below.similarities)
+        evaluation = Evaluation(
+            source=tuned.source,
+            role=DENSE,
+            similarity=tuned.similarity,
+            base=score(part.gold, part.base, below.activity),
+            tuned=tuned.tuned,
+            comparison=compare(part.gold, part.base, part.tuned, part.group, seed=recipe.seed),
+        )
+        return part, DenseBelow(dimensions=facts.dimensions, evaluation=evaluation)
 
     @property
     def stopped(self) -> str | None:

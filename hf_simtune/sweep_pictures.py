@@ -11,11 +11,11 @@ from markupsafe import Markup
 
 from hf_simtune import grid_plots, wording
 from hf_simtune.run_set import RunSet
-from hf_simtune.set_plan import label
+from hf_simtune.set_plan import Axis, label
 from hf_simtune.set_plan import shown as in_words
 from hf_simtune.sweep_figures import Figures, best, figure_text, figures, probes
 
-__all__ = ["Picture", "pictures"]
+__all__ = ["Measure", "Picture", "grid_axes", "measures", "pictures"]
 
 COLOURS = "The stronger the colour, the higher."
 RINGED = "Ringed: the highest selection score."
@@ -74,7 +74,7 @@ MEASURES = (
 )
 
 
-def _measures(made: RunSet) -> list[Measure]:
+def measures(made: RunSet) -> list[Measure]:
     """What is shown of every cell: the score that chose, the scores that did not, and the spread."""
     first, *others = MEASURES
     return [first, *(_of_probe(title, number) for number, title in enumerate(probes(made), 1)), *others]
@@ -104,7 +104,7 @@ def pictures(made: RunSet) -> list[Picture]:
     if len(axes) > 2:
         return list(_multiples(made, found))
     made_pictures = []
-    for measure in _measures(made):
+    for measure in measures(made):
         values = {index: value for index, f in found.items() if (value := measure.value(f)) is not None}
         if not values:
             continue
@@ -143,9 +143,7 @@ def _map(
     only: dict[str, Any] | None = None,
 ) -> Markup:
     """A heat map over the first two axes, of the cells that have the values of ``only``."""
-    rows, columns = [axis for axis in made.plan.axes if len(axis.values) > 1][:2]
-    if len(rows.values) > len(columns.values):  # a figure is wider than high
-        rows, columns = columns, rows
+    columns, rows = grid_axes(made)
     shown, where = {}, {}
     for index, cell in enumerate(made.cells):
         if any(cell.values[field] != value for field, value in (only or {}).items()):
@@ -168,6 +166,12 @@ def _map(
         chosen=where.get(winner) if winner is not None else None,
         scale=scale,
     )
+
+
+def grid_axes(made: RunSet) -> tuple[Axis, Axis]:
+    """The columns and the rows of a heat map: the first two axes, that with more values across."""
+    rows, columns = [axis for axis in made.plan.axes if len(axis.values) > 1][:2]
+    return (rows, columns) if len(rows.values) > len(columns.values) else (columns, rows)
 
 
 def _multiples(made: RunSet, found: dict[int, Figures]) -> Iterator[Picture]:

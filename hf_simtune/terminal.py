@@ -117,7 +117,10 @@ def interval(comparison: Comparison | None) -> str:
 def program() -> str:
     """hf-simtune as it can be typed here, where its environment may not be activated."""
     beside = Path(sys.executable).with_name("hf-simtune")
-    return "hf-simtune" if shutil.which("hf-simtune") or not beside.is_file() else os.path.relpath(beside)
+    if shutil.which("hf-simtune") or not beside.is_file():
+        return "hf-simtune"
+    near = os.path.relpath(beside)
+    return str(beside) if near.startswith(os.pardir) else near
 
 
 def show_recipe(recipe: Recipe, command: str) -> None:

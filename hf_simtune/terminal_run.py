@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from hf_simtune import separation
+from hf_simtune import dense_below, separation
 from hf_simtune.card_evaluation import outscored
 from hf_simtune.evaluation.compare import power_sentence, probe_answer, verdict_sentence
 from hf_simtune.evaluation.neighbours import reindex_sentence
@@ -70,6 +70,8 @@ def _notes(record: RunRecord) -> Iterator[str]:
         yield f"STAND-IN: {base.name} was taken in place of {base.stand_in_for}; these are not that model's scores."
     if base.untrained:
         yield f"No verdict: the base begins with {base.untrained} untrained, and a gain over that proves nothing."
+    if beside := dense_below.sentence(record):
+        yield beside
     if record.offline:
         yield "Offline: these scores are on the built-in sports corpus and do not stand for STSb."
     if training.best_step == 0:

@@ -245,6 +245,7 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
     with clock.phase("score tuned"):
         # The base again is the base: rounding must not make a difference of it.
         compared = callback.compare(reloaded if best.step else None, prepared.similarity, progress=_shown())
+        below = callback.beside_dense(recipe, compared, progress=_shown())
     record = RunRecord(
         name=recipe.name,
         title=recipe.title,
@@ -273,7 +274,8 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
         health=callback.health,
         spread=compared.spread,
         reindex=compared.reindex,
+        dense=below[1] if below else None,
         saved=saved,
     )
-    writing.write(folder, record, compared.parts, callback.rows)
+    writing.write(folder, record, [*compared.parts, *([below[0]] if below else [])], callback.rows)
     return Run(folder.path, record)

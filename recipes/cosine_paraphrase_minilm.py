@@ -9,7 +9,8 @@
 """paraphrase-MiniLM-L6-v2 on (text, text, score) rows with CosineSimilarityLoss, evaluated twice an epoch.
 
 Run:      accelerate launch recipes/cosine_paraphrase_minilm.py     (or: hf-simtune tune cosine_paraphrase_minilm)
-Measured: not yet on the data that it names; its tests run it on a few rows
+Measured: with all-MiniLM-L6-v2 standing in for its base model, STSb test 82.03 -> 85.71, +2.38 to +5.03 (95 %), in
+          4 minutes on 2 cores of an AMD EPYC in bf16; one seed, see model_cards/cosine_paraphrase_minilm/42
 Source:   Reimers and Gurevych 2019, arXiv:1908.10084; sentence-transformers' training_stsbenchmark.py
 """
 

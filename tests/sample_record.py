@@ -11,6 +11,7 @@ from hf_simtune.evaluation.spread import Spread
 from hf_simtune.recipe import LoRA, Recipe
 from hf_simtune.record import (
     Checkpoint,
+    DenseBelow,
     Evaluation,
     FurtherData,
     Health,
@@ -427,7 +428,18 @@ def csr() -> RunRecord:
             record.training, forward="plain", forward_reason="", parameters=23_896_704, trainable=23_896_704
         ),
         evaluations=(_sparse(report, 64.0, 63.4, 1536), _sparse(select, 64.0, 63.5, 1536)),
+        dense=DenseBelow(dimensions=384, evaluation=_below(_sparse(report, 64.0, 63.4, 1536))),
     )
+
+
+def _below(report: Evaluation) -> Evaluation:
+    """The same rows with a dense model of 0.7175 in place of the untrained base."""
+    assert report.comparison
+    comparison = dataclasses.replace(
+        report.comparison, base=0.7175, difference=0.005, low=-0.0031, high=0.0132, p=0.21, verdict="no evidence"
+    )
+    base = dataclasses.replace(report.base, spearman=0.7175, active_dimensions=None, sparsity=None)
+    return dataclasses.replace(report, role="dense", base=base, comparison=comparison)
 
 
 def matryoshka() -> RunRecord:

@@ -8,13 +8,17 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import CHECKOUT
+from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers.util import pairwise_cos_sim
 from tiny import tiny_model, tiny_splade
 
-from hf_simtune import Recipe, catalogue, score, tune
+from hf_simtune import Recipe, catalogue, score, scores_file, tune
 from hf_simtune.data import export
+from hf_simtune.data.load import load
 from hf_simtune.record import RunRecord
 from hf_simtune.rules import LOSS_SHAPES
 from hf_simtune.run_folder import RunFolder
@@ -134,6 +138,27 @@ def test_sparse_models_say_how_sparse_they_are(done: tuple[str, Run]) -> None:
         if name == "csr_minilm":
             assert found.active_dimensions <= 8
     assert (run.record.base.untrained is not None) == (name == "csr_minilm")
+
+
+def test_an_autoencoder_is_held_against_the_dense_model_below_it(done: tuple[str, Run], place: Path) -> None:
+    name, run = done
+    record, parts = run.record, {part.role: part for part in scores_file.read(run.folder / "scores.parquet")}
+    assert (record.dense is None) == ("dense" not in parts) == (name != "csr_minilm")
+    if record.dense is None:
+        return
+    found, part = record.dense.evaluation, parts["dense"]
+    assert (found.role, found.tuned, record.dense.dimensions) == ("dense", record.report.tuned, 32)
+    assert np.array_equal(part.tuned, parts["report"].tuned)
+    assert not np.array_equal(part.base, parts["report"].base)
+    assert found.base.active_dimensions is None
+    dense = SentenceTransformer(str(place / "tiny"), device="cpu")
+    rows = load(str(place / "test.csv")).dataset
+    first, second = (dense.encode(rows[column], convert_to_tensor=True) for column in ("sentence1", "sentence2"))
+    expected = pairwise_cos_sim(first, second).numpy()
+    assert np.allclose(part.base, expected, atol=1e-6)
+    assert found.base.spearman == pytest.approx(spearmanr(part.gold, expected).statistic, abs=1e-9)
+    assert found.comparison is not None
+    assert found.comparison.base == found.base.spearman
 
 
 def test_the_model_loads_without_us_and_scores_what_is_on_record(

@@ -59,7 +59,8 @@ def put(folder: Path, record: RunRecord, seed: int = 42, *, swapped: bool = Fals
     place = folder / record.name / str(seed)
     place.mkdir(parents=True)
     dataclasses.replace(record, recipe=record.recipe | {"seed": seed}).save(place / "record.json")
-    parts = [scores(evaluation) for evaluation in record.evaluations]
+    measured = [*record.evaluations, *([record.dense.evaluation] if record.dense else [])]
+    parts = [scores(evaluation) for evaluation in measured]
     if swapped:
         parts = [dataclasses.replace(part, base=part.tuned, tuned=part.base) for part in parts]
     scores_file.write(place / "scores.parquet", parts)
@@ -129,7 +130,10 @@ def test_a_base_that_begins_untrained_has_no_verdict_and_a_sparse_one_its_active
     put(tmp_path, probed)
     table = reference.table(tmp_path)
     found = cells(table)
-    assert [row["answer"] for row in found] == ["no verdict"] * 3
+    assert [row["answer"] for row in found] == [*["no verdict"] * 3, "no evidence"]
+    assert [found[3][name] for name in ("role", "base", "tuned", "change", "95 % interval")] == [
+        *("dense", "71.75", "72.25 (63.4 active)", "+0.50", "-0.31 to +1.32"),
+    ]
     assert (found[0]["base"], found[0]["tuned"]) == ("70.00 (64.0 active)", "72.25 (63.4 active)")
     assert table.split("\n\n")[1:] == [
         "Active: dimensions that are not zero, a sentence's mean; of 1,536 in csr_minilm.",
@@ -207,7 +211,7 @@ def test_of_a_base_that_is_drawn_from_the_seed_each_run_has_another(tmp_path: Pa
     record = sample_record.csr()
     put(tmp_path, record, 1)
     put(tmp_path, dataclasses.replace(record, base=dataclasses.replace(record.base, weights_sha256="cc" * 32)), 2)
-    assert [row["runs"] for row in cells(reference.table(tmp_path))] == ["2"]
+    assert [(row["role"], row["runs"]) for row in cells(reference.table(tmp_path))] == [("report", "2"), ("dense", "2")]
 
 
 def test_rows_that_the_scores_lack_are_named(tmp_path: Path) -> None:
@@ -233,7 +237,7 @@ def test_whatever_runs_there_are_each_is_in_the_table_or_below_it(
     for record in made:
         measured = [evaluation for evaluation in record.evaluations if evaluation.role != "select"]
         rows = [row for row in found if row["recipe"] == f"[{record.name}](model_cards/{record.name})"]
-        assert len(rows) == (0 if record.base.stand_in_for else len(measured))
+        assert len(rows) == (0 if record.base.stand_in_for else len(measured) + (record.dense is not None))
         assert (f"(model_cards/{record.name})" in told) is bool(record.base.stand_in_for)
 
 

@@ -138,6 +138,16 @@ def test_sparse_models_have_active_dimensions_and_sparsity_in_the_table() -> Non
     assert "active dimensions 15,310.4 212.7 sparsity 49.84 % 99.30 %" in own(splade())
 
 
+def test_a_sparse_encoder_is_told_beside_the_dense_model_below_it() -> None:
+    told = "Beside the dense model below the autoencoder, untuned: no evidence."
+    assert told in own(csr())
+    assert (
+        "71.75 for the dense one (384 dimensions) and 72.25 for this one (63.4 of 1,536 dimensions): +0.50 points"
+        in (own(csr()))
+    )
+    assert told not in own(dataclasses.replace(csr(), dense=None))
+
+
 def test_an_untrained_base_has_no_verdict_anywhere() -> None:
     html = report.render(splade(), [])
     text = read(html).text.split("The text of README.md")[0]

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_record import HOSTILE
 
-from hf_simtune import grid_plots, sweep_figures, sweep_page, sweeping
+from hf_simtune import grid_plots, sweep_card, sweep_figures, sweep_page, sweeping
 from hf_simtune.errors import RunError
 from hf_simtune.recipe import Recipe
 from hf_simtune.run_set import RunSet
@@ -365,3 +365,47 @@ def test_probes_of_one_short_name_keep_their_long_ones(sweep: Callable[..., RunS
     for title in ("ORG/stsb:test", "OTHER/stsb:test"):
         with_probe(made, title)
     assert sweep_figures.probes(made) == {name: name for name in ("ORG/stsb:test", "OTHER/stsb:test")}
+
+
+# --- the page of Markdown
+
+
+def rows_of(text: str) -> list[list[str]]:
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_markdown_page_has_the_same_result_and_table(sweep: Callable[..., RunSet]) -> None:
+    made = sweep(TWO)
+    text = sweep_card.render(made, "hf-simtune sweep trial --temperature 0.05 0.1 0.2", "plots/sweep.png")
+    head, _, *cells = rows_of(text)
+    said = sweep_page.said(made)
+    assert head == list(said.head)
+    assert [[cell.replace("\\", "") for cell in row] for row in cells] == [list(row) for row in said.rows]
+    assert "Highest selection score: temperature=0.1, epochs=2." in text
+    assert "(plots/sweep.png)" in text and "hf-simtune sweep trial" in text
+    assert "Base, untouched: Spearman x 100 on the selection rows 70.00" in text
+    assert "](" not in sweep_card.render(made, "hf-simtune sweep trial"), "no picture, no link to one"
+
+
+def test_the_markdown_page_shows_hostile_text_as_text(sweep: Callable[..., RunSet]) -> None:
+    made = sweep({"train_data": ("builtin:sports/pairs:train", f"{HOSTILE}.csv")}, FakeRuns(failing=failing_on_csv))
+    text = sweep_card.render(made, "hf-simtune sweep trial")
+    assert "<script" not in text and "<img" not in text
+    assert {len(row) for row in rows_of(text)} == {len(sweep_page.said(made).head)}
+
+
+def failing_on_csv(recipe: Recipe) -> Exception | None:
+    return RunError(f"{HOSTILE} failed") if recipe.train_data.endswith("csv") else None
+
+
+def test_its_picture_is_the_same_bytes_each_time_and_only_of_two_axes(sweep: Callable[..., RunSet]) -> None:
+    made = sweep(TWO)
+    first = sweep_card.picture(made)
+    assert first is not None and first.startswith(b"\x89PNG")
+    assert sweep_card.picture(made) == first
+    made.records.popitem()
+    other = sweep_card.picture(made)
+    assert other is not None and other != first
+    assert sweep_card.picture(sweep(ONE)) is None
+    made.records.clear()
+    assert sweep_card.picture(made) is None
