@@ -9,9 +9,9 @@
 """splade-cocondenser-ensembledistil on the STS Benchmark: SparseCosineSimilarityLoss inside SpladeLoss.
 
 Run:      accelerate launch recipes/splade_stsb.py     (or: hf-simtune tune splade_stsb)
-Measured: with a SPLADE made of MiniLM's weights and a fresh head standing in for its base model, STSb test 74.36 -> 79.88
-          with 67.5 -> 63.9 active dimensions and no verdict, as the stand-in starts untrained, in 9 minutes on 2
-          cores of an AMD EPYC in bf16; one seed, see model_cards/splade_stsb/42
+Measured: with a SPLADE made of MiniLM's weights and a fresh head standing in for its base model, STSb test 74.36 ->
+          79.88 with 67.5 -> 63.9 active dimensions, and no verdict, as that base starts untrained; 9 minutes on 2 cores
+          of an AMD EPYC in bf16, one seed, see model_cards/splade_stsb/42
 Source:   Formal et al. 2022, arXiv:2205.04733; sentence-transformers' train_splade_stsbenchmark.py
 """
 
