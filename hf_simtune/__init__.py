@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hf_simtune.evaluation.metric import metric_path
     from hf_simtune.evaluation.sts import SimilarityEvaluator
     from hf_simtune.guard import CollapseGuard
-    from hf_simtune.recipe import LoRA, Recipe
+    from hf_simtune.lora import LoRA
+    from hf_simtune.recipe import Recipe
     from hf_simtune.record import RunRecord
     from hf_simtune.scoring import compare, score
     from hf_simtune.several import tune_several
@@ -47,7 +48,7 @@ __all__ = [
 
 _PLACES = {
     "CollapseGuard": "guard",
-    "LoRA": "recipe",
+    "LoRA": "lora",
     "Recipe": "recipe",
     "Run": "tuning",
     "RunRecord": "record",

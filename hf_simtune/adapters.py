@@ -22,8 +22,8 @@ from transformers import PreTrainedModel
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.evaluation.undisturbed import undisturbed
+from hf_simtune.lora import LoRA
 from hf_simtune.model_names import is_static
-from hf_simtune.recipe import LoRA
 
 if TYPE_CHECKING:
     from hf_simtune.record import ModelFacts

@@ -14,7 +14,7 @@ from hf_simtune.data.load import Loaded
 from hf_simtune.evaluation.compare import NO_VERDICT, compare
 from hf_simtune.evaluation.geometry import UndefinedGeometry
 from hf_simtune.evaluation.groups import connected_groups
-from hf_simtune.evaluation.neighbours import Reindex, reindex
+from hf_simtune.evaluation.reindex import Reindex, reindex
 from hf_simtune.evaluation.spread import Spread, compare_spread
 from hf_simtune.evaluation.sts import Model, encode, score
 from hf_simtune.record import Evaluation, Subset, Truncated

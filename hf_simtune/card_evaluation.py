@@ -10,7 +10,7 @@ from hf_simtune.card_metadata import kept_base
 from hf_simtune.card_provenance import data, model_link
 from hf_simtune.card_text import Markdown, code, escape
 from hf_simtune.evaluation.compare import Comparison, certainty, power_sentence, probe_answer
-from hf_simtune.evaluation.neighbours import reindex_sentence
+from hf_simtune.evaluation.reindex import reindex_sentence
 from hf_simtune.evaluation.spread import spread_sentence
 from hf_simtune.record import Checkpoint, Evaluation, Health, RunRecord, Score
 

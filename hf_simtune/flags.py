@@ -14,7 +14,8 @@ from typing import Any, get_args
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE, optional
-from hf_simtune.recipe import LoRA, Recipe, fields
+from hf_simtune.lora import LoRA
+from hf_simtune.recipe import Recipe, fields
 from hf_simtune.rules import named_losses
 
 __all__ = ["add", "apply", "command", "for_data", "unknown", "without_paths"]

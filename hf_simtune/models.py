@@ -13,24 +13,16 @@ from typing import Any
 
 import httpx2
 import huggingface_hub
-from huggingface_hub import constants
-from huggingface_hub.errors import (
-    GatedRepoError,
-    HfHubHTTPError,
-    LocalEntryNotFoundError,
-    RemoteEntryNotFoundError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
 from huggingface_hub.repocard import ModelCard
 from safetensors import SafetensorError
 from torch import nn
 
 from hf_simtune import adapters, sparse_models
-from hf_simtune.errors import HubError, RequestError, SimtuneError
+from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.flags import folder_name
-from hf_simtune.hub import HUB, MODEL_CACHE, answers, model_commit, unreachable
+from hf_simtune.hub import MODEL_CACHE, answers, model_commit
+from hf_simtune.model_errors import explained
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE
 from hf_simtune.record import ModelFacts
 from hf_simtune.weights import weights_sha256
@@ -96,7 +88,7 @@ def load(
                 )
     except (OSError, httpx2.HTTPError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         at = f" at revision {revision}" if revision else ""
-        raise _explained(error, place, at, online) from error
+        raise explained(error, place, at, online) from error
     model.float()
     if max_length is not None:
         _check_max_length(model, name, max_length)
@@ -151,49 +143,6 @@ def _remote_base(folder: Path) -> str | None:
     return None if base is None or Path(base).is_dir() else base
 
 
-def _explained(error: Exception, place: str | Path, at: str, online: bool) -> SimtuneError:
-    """What the libraries raised, as a sentence with a way on."""
-    if not isinstance(place, Path):
-        behind = _chain(error)
-        if any(isinstance(cause, GatedRepoError) for cause in behind):
-            return HubError(f"{place} is gated", hint=f"Accept its terms at {HUB}/{place}, then: hf auth login")
-        if any(isinstance(cause, RepositoryNotFoundError | RevisionNotFoundError) for cause in behind):
-            return HubError(
-                f"the Hub has no model {place}{at}, or it is private",
-                hint="Check the spelling; for a private model: hf auth login",
-            )
-        refused = isinstance(error, OSError | httpx2.HTTPError) and any(map(_is_no_answer, behind))
-        if refused or (isinstance(error, OSError) and not online):
-            return unreachable(f"the model {place!r}{at}", _first_line(error) if online else "")
-        if isinstance(error, OSError) and error.errno is None:  # transformers calls weights missing that were refused
-            return HubError(
-                f"the model {place}{at} does not load from {constants.ENDPOINT}: {_first_line(error)}",
-                hint="Either it lacks these files there, or something on the way refuses them: look at its page, or "
-                "name a local folder in its place",
-            )
-    return RequestError(
-        f"the model {place} does not load: {_first_line(error)}",
-        hint="Remote code is never run: name a model that needs none" if "trust_remote_code" in str(error) else None,
-    )
-
-
-def _chain(error: BaseException) -> list[BaseException]:
-    """The error, and what each was raised from or while handling."""
-    found: list[BaseException] = []
-    behind: BaseException | None = error
-    while behind is not None and behind not in found:
-        found.append(behind)
-        behind = behind.__cause__ or behind.__context__
-    return found
-
-
-def _is_no_answer(error: BaseException) -> bool:
-    """Whether an error tells of a server out of reach or refusing; a file that the Hub says it lacks does not."""
-    if isinstance(error, RemoteEntryNotFoundError):
-        return False
-    return isinstance(error, ConnectionError | LocalEntryNotFoundError | HfHubHTTPError | httpx2.HTTPError)
-
-
 def _check_max_length(model: Model, name: str, max_length: int) -> None:
     """Refuse more tokens than the model has positions for: it would stop at the first long text, deep in a run."""
     transformer = model.transformers_model
@@ -211,10 +160,6 @@ def _check_max_length(model: Model, name: str, max_length: int) -> None:
             f"the maximum length of {max_length} tokens is beyond the {positions} positions of {name}",
             hint=f"Set --max-length to {positions} or less, or leave it out",
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
 
 
 def packaged_minilm() -> Path:

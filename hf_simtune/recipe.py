@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import field, fraction, one_of, positive, problems, rising
+from hf_simtune.lora import LoRA, in_order, wrong_words
 from hf_simtune.rules import LOSS_SHAPES, named_losses, together
 
-__all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "LoRA", "Recipe", "fields", "is_hub_name"]
+__all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "fields", "is_hub_name"]
 
 SHAPES = ("pairs", "scored", "triplets", "sentences")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -25,66 +26,6 @@ MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BUILTIN_MINILM = "builtin:all-MiniLM-L6-v2"
 BUILTIN_SPLADE = "builtin:splade-MiniLM-L6"  # MiniLM with a masked-language head that nobody has trained
 FILE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class LoRA:
-    """Low-rank adapters in place of full tuning (Hu et al. 2021, arXiv:2106.09685).
-
-    On the command line: ``--lora``, or ``--lora r=16 alpha=32 targets=query,value``.
-    """
-
-    r: int = field(16, "rank of the adapters", lambda v: v >= 1, "1 or more")
-    alpha: int = field(32, "their weight: the update is multiplied by alpha / r", lambda v: v >= 1, "1 or more")
-    dropout: float = field(0.0, "share of an adapter's input that is dropped in training", fraction, "0 to below 1")
-    targets: tuple[str, ...] = field(
-        ("all-linear",),
-        "linear layers by the ends of their names; all-linear takes each",
-        lambda v: bool(v) and all(re.fullmatch(r"[^\s,]+", name) for name in v),
-        "one name or more, none of them empty",
-    )
-
-    def __str__(self) -> str:
-        """Every field: ``r=16 alpha=32 dropout=0 targets=all-linear``."""
-        return " ".join(self._word(spec) for spec in dataclasses.fields(self))
-
-    @property
-    def words(self) -> list[str]:
-        """What stands behind ``--lora``: the fields that are not as by default."""
-        return [self._word(spec) for spec in dataclasses.fields(self) if getattr(self, spec.name) != spec.default]
-
-    def _word(self, spec: dataclasses.Field[Any]) -> str:
-        value = getattr(self, spec.name)
-        return f"{spec.name}={','.join(value) if isinstance(value, tuple) else str(value).removesuffix('.0')}"
-
-    @classmethod
-    def of(cls, words: Sequence[str]) -> LoRA | None:
-        """The value that ``r=16 alpha=32`` stands for; None where the words stand for none."""
-        given: dict[str, Any] = {}
-        for word in words:
-            name, equals, text = word.partition("=")
-            if not equals or name not in ("r", "alpha", "dropout", "targets") or name in given:
-                return None
-            try:
-                given[name] = (
-                    tuple(text.split(",")) if name == "targets" else float(text) if name == "dropout" else int(text)
-                )
-            except ValueError:
-                return None
-        return cls(**given)
-
-
-def _in_order(value: LoRA) -> bool:
-    return not problems(value)
-
-
-def _wrong_words(value: Any) -> str:
-    """Which words of adapters are wrong, to end a sentence; the value may be text that stands for none."""
-    words = str(value).split() if isinstance(value, str | LoRA) else []
-    found = [word for word in words if (one := LoRA.of([word])) is None or problems(one)]
-    names = [word.partition("=")[0] for word in words]
-    found += [f"{name} twice" for name in dict.fromkeys(names) if names.count(name) > 1]
-    return f", not {', '.join(found)}" if found else ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -226,9 +167,9 @@ class Recipe:
     lora: LoRA | None = field(
         None,
         "tune low-rank adapters alone: --lora, or --lora r=16 alpha=32 dropout=0.1 targets=query,value",
-        _in_order,
+        in_order,
         "r=N alpha=N dropout=X targets=A,B (r and alpha 1 or more, dropout 0 to below 1)",
-        wrong=_wrong_words,
+        wrong=wrong_words,
     )
     merge: bool = field(False, "with --lora: write the adapters into the base's weights, a model like any other")
     matryoshka: tuple[int, ...] | None = field(

@@ -9,7 +9,7 @@ from typing import Any
 
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.compare import NO_VERDICT, Comparison
-from hf_simtune.evaluation.neighbours import Reindex
+from hf_simtune.evaluation.reindex import Reindex
 from hf_simtune.evaluation.spread import Spread
 from hf_simtune.plain import build, not_finite
 

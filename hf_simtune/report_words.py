@@ -10,7 +10,7 @@ from hf_simtune.card_metadata import kept_base
 from hf_simtune.card_training import KINDS
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.compare import probe_answer
-from hf_simtune.evaluation.neighbours import reindex_sentence
+from hf_simtune.evaluation.reindex import reindex_sentence
 from hf_simtune.evaluation.spread import spread_sentence
 from hf_simtune.record import Evaluation, FurtherData, Mined, RunRecord, Source
 from hf_simtune.report_text import minus

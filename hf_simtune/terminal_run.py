@@ -12,7 +12,7 @@ from rich.text import Text
 from hf_simtune import dense_below, separation
 from hf_simtune.card_evaluation import outscored
 from hf_simtune.evaluation.compare import power_sentence, probe_answer, verdict_sentence
-from hf_simtune.evaluation.neighbours import reindex_sentence
+from hf_simtune.evaluation.reindex import reindex_sentence
 from hf_simtune.evaluation.spread import spread_sentence
 from hf_simtune.record import Evaluation, RunRecord, Score
 from hf_simtune.terminal import COLOURS, change, console, interval, points, program

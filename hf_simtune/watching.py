@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from hf_simtune import before_after
 from hf_simtune.before_after import Measured, Rows
 from hf_simtune.errors import RunError
-from hf_simtune.evaluation.neighbours import Reindex
+from hf_simtune.evaluation.reindex import Reindex
 from hf_simtune.evaluation.spread import Spread
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.guard import FEWEST, CollapseGuard

@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any
 
 from hf_simtune.evaluation.compare import NO_VERDICT, Comparison
-from hf_simtune.evaluation.neighbours import Reindex
+from hf_simtune.evaluation.reindex import Reindex
 from hf_simtune.evaluation.spread import Spread
-from hf_simtune.recipe import LoRA, Recipe
+from hf_simtune.lora import LoRA
+from hf_simtune.recipe import Recipe
 from hf_simtune.record import (
     Checkpoint,
     DenseBelow,

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from hf_simtune import catalogue, flags
 from hf_simtune.fields import optional as may_be_none
-from hf_simtune.recipe import PRECISIONS, SCHEDULERS, SHAPES, SPARSE, LoRA, Recipe, fields
+from hf_simtune.lora import LoRA
+from hf_simtune.recipe import PRECISIONS, SCHEDULERS, SHAPES, SPARSE, Recipe, fields
 
 BASE = Recipe(name="x", train_data="ORG/rows")
 

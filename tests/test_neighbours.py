@@ -17,10 +17,12 @@ from numpy.typing import NDArray
 
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation import neighbours
+from hf_simtune.evaluation import reindex as module
 from hf_simtune.evaluation.bootstrap import draw
 from hf_simtune.evaluation.geometry import UndefinedGeometry
 from hf_simtune.evaluation.groups import groups_of_ids
-from hf_simtune.evaluation.neighbours import Reindex, overlap, reindex, reindex_sentence, retrieval
+from hf_simtune.evaluation.neighbours import overlap, retrieval
+from hf_simtune.evaluation.reindex import Reindex, reindex, reindex_sentence
 
 Vectors = NDArray[np.float64]
 Pairs = Sequence[tuple[int, int]]
@@ -144,7 +146,7 @@ def test_one_vector_for_all_finds_nothing_and_keeps_the_order_of_the_index() -> 
 def test_the_intervals_are_those_of_a_plain_loop_over_the_same_draws(
     monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(neighbours, "CHUNK", chunk)
+    monkeypatch.setattr(module, "CHUNK", chunk)
     base, tuned = vectors_of(40, 5, 0), vectors_of(40, 5, 1)
     tuned[:20] = base[:20] + 0.2 * tuned[:20]
     pairs = [(0, 1), (1, 2), (30, 2), (5, 6), (5, 7), *((row, row + 10) for row in range(10, 20)), (31, 32), (35, 36)]
@@ -247,11 +249,11 @@ def test_little_change_and_many_queries_keep_the_index_and_fewer_cannot_tell() -
 def test_the_rules_apply_at_their_bounds(changed: dict[str, float], answer: str) -> None:
     sure = {"mixed_low": 0.0, "mixed_high": 0.001, "old_low": 0.0, "old_high": 0.001}
     figures = {"n": 3000, "k": 10, "overlap": 0.9, "queries": 900, "groups": 736, "seed": 0, **sure, **changed}
-    assert neighbours._answer(Reindex(**figures), meet=True, same=False)[0] == answer
+    assert module._answer(Reindex(**figures), meet=True, same=False)[0] == answer
 
 
 def test_as_many_queries_as_it_takes_to_meet_a_rare_loss() -> None:
-    assert neighbours.FEWEST_TO_KEEP == 736  # as the docstring says
+    assert module.FEWEST_TO_KEEP == 736  # as the docstring says
     assert (1 - 0.005) ** 736 <= 0.025 < (1 - 0.005) ** 735
 
 
@@ -396,7 +398,7 @@ def test_twenty_thousand_sentences_fit_into_a_gigabyte() -> None:
     program = """
 import numpy as np
 from hf_simtune import machine
-from hf_simtune.evaluation.neighbours import reindex
+from hf_simtune.evaluation.reindex import reindex
 base = np.random.default_rng(0).standard_normal((20_000, 384), dtype=np.float32)
 found = reindex(base, base + np.float32(0.1) * base[::-1], np.arange(4000).reshape(-1, 2))
 print(found.queries, machine.peak_memory()[0])

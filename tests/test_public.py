@@ -14,23 +14,25 @@ PACKAGE = CHECKOUT / "hf_simtune"
 # What may import what: only rooms below. The order is the house's.
 FLOORS = [
     {"errors", "version", "wording", "fields", "rules", "plain"},
-    {"recipe", "hub", "weights", "report_text", "data.sports"},
+    {"lora", "hub", "weights", "report_text", "data.sports"},
+    {"recipe", "model_errors"},
     {"bench.rows", "bench.fresh"},
     {"evaluation.correlation", "evaluation.geometry", "evaluation.groups", "evaluation.bootstrap", "evaluation.metric"},
     {"data.spec", "model_names", "search", "evaluation.compare", "plots", "card_text", "catalogue"},
     {"evaluation.neighbours", "evaluation.spread", "line_plots"},
+    {"evaluation.reindex"},
     {"flags", "record", "grid_plots"},
     {
         "evaluation.undisturbed",
         "scores_file",
         "run_folder",
         "card_losses",
-        "separation",
+        "dense_below",
         "machine",
         "precision",
         "threads",
     },
-    {"evaluation.sts", "evaluation.health", "separation", "schedule", "set_plan", "card_metadata"},
+    {"evaluation.sts", "evaluation.health", "separation", "schedule", "set_plan", "card_metadata", "card_figure"},
     {"card_provenance"},
     {"card_evaluation"},
     {"card_training"},
@@ -52,12 +54,13 @@ FLOORS = [
     {"bench.step"},
     {"bench.text"},
     {"bench.commands", "bench.page"},
-    {"reference", "run_set"},
+    {"run_set"},
     {"sweep_figures"},
     {"sweep_pictures"},
     {"sweep_page"},
+    {"sweep_card"},
     {"several_page", "sweeping"},
-    {"several"},
+    {"several", "reference"},
     {"terminal", "arguments"},
     {"commands", "terminal_run"},
     {"run_commands"},
@@ -136,4 +139,4 @@ def test_imports_go_down_only() -> None:
 def test_no_file_outgrows_its_room() -> None:
     for path in [*PACKAGE.rglob("*.py"), *(CHECKOUT / "recipes").rglob("*.py")]:
         lines = len(path.read_text(encoding="utf-8").splitlines())
-        assert lines <= 350, f"{path.name} has {lines} lines"
+        assert lines <= 320, f"{path.name} has {lines} lines"

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from hf_simtune import catalogue, rules
 from hf_simtune.errors import RequestError
-from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, LOSS_SHAPES, LoRA, Recipe, is_hub_name
+from hf_simtune.lora import LoRA
+from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, LOSS_SHAPES, Recipe, is_hub_name
 from hf_simtune.run_folder import Plan, RunFolder
 
 GOOD = Recipe(name="x", train_data="rows.csv")

@@ -14,7 +14,7 @@ from report_page import Page, read, row_scores
 from sample_record import csr, improved, lora, matryoshka, no_evidence, script, splade
 
 from hf_simtune import card, report
-from hf_simtune.evaluation.neighbours import reindex_sentence
+from hf_simtune.evaluation.reindex import reindex_sentence
 from hf_simtune.evaluation.spread import spread_sentence
 from hf_simtune.record import Checkpoint, Evaluation, Health, RunRecord, Score, Truncated
 

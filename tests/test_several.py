@@ -10,7 +10,8 @@ from tiny import tiny_model
 
 from hf_simtune import model_names, several, several_page
 from hf_simtune.errors import DataError, HubError, RequestError, RunError
-from hf_simtune.recipe import LoRA, Recipe
+from hf_simtune.lora import LoRA
+from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
 from hf_simtune.run_set import RunSet, kind_of
 

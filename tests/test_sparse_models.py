@@ -17,7 +17,7 @@ from tiny import tiny_checkpoint, tiny_encoder, tiny_model, tiny_splade, tiny_st
 
 from hf_simtune import adapters, models
 from hf_simtune.errors import RequestError
-from hf_simtune.recipe import LoRA
+from hf_simtune.lora import LoRA
 from hf_simtune.record import ModelFacts
 from hf_simtune.weights import weights_sha256
 

@@ -1,41 +1,36 @@
-"""Must I rebuild my index? Which neighbours tuning moved, and what retrieval loses where old and new vectors meet."""
+"""Nearest neighbours under two models, and how well queries find their documents, from vectors alone."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_simtune.errors import RequestError
-from hf_simtune.evaluation.bootstrap import ZERO, draw
-from hf_simtune.evaluation.compare import FEWEST_GROUPS
 from hf_simtune.evaluation.geometry import UndefinedGeometry, lengths_of, vectors_of
-from hf_simtune.evaluation.groups import groups_of_ids
-from hf_simtune.wording import interval, points, signed
 
-__all__ = ["Overlap", "Reindex", "Retrieval", "overlap", "reindex", "reindex_sentence", "retrieval"]
+__all__ = [
+    "SAME",
+    "Overlap",
+    "Retrieval",
+    "both_sides",
+    "checked_pairs",
+    "overlap",
+    "overlap_of",
+    "ranks",
+    "reciprocal",
+    "retrieval",
+]
 
 CUTOFF = 10  # ranks that a reciprocal rank is taken from: MRR@10
-CONFIDENCE = 0.95
-RESAMPLES = 1000
-STALE = 0.5  # overlap below which an index is rebuilt, unless the queries speak against it
-LOSS = 0.005  # of MRR@10, half a point: what an index may lose and be kept
 SAME = 1e-6  # similarities that are closer are equal: float32 does not tell them apart
-CHANCE = 0.05  # overlap that chance alone gives, from which on a sentence says so
 BLOCK = 512  # rows of similarities at a time
-CHUNK = 2**20  # groups x resamples at a time: 8 MB
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 Ids = NDArray[np.int64]
-
-# Queries that are no evidence of each other below which a loss of LOSS may hide in queries like none of them: were a
-# share LOSS of all queries to lose their document outright, all of so many would miss those with probability 2.5 %.
-FEWEST_TO_KEEP = math.ceil(math.log((1 - CONFIDENCE) / 2) / math.log(1 - LOSS))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,30 +51,6 @@ class Retrieval:
     accuracy: float  # accuracy@1, 0..1: share of the queries whose nearest document is one of theirs
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Reindex:
-    """Whether an index of the base's vectors must be rebuilt for the tuned model, and what says so."""
-
-    n: int  # sentences
-    k: int  # neighbours that ``overlap`` compares
-    overlap: float  # 0..1
-    queries: int  # sentences with a positive document
-    groups: int = 0  # groups of queries that share no sentence, directly or through others
-    base: float | None = None  # MRR@10, 0..1, all base; None without queries
-    tuned: float | None = None  # all tuned: what a rebuilt index gives
-    mixed: float | None = None  # base-encoded queries, tuned-encoded documents; None where the dimensions differ
-    mixed_low: float | None = None  # interval of mixed - tuned
-    mixed_high: float | None = None
-    old: float | None = None  # tuned-encoded queries, base-encoded documents: the old index under the new model
-    old_low: float | None = None  # interval of old - tuned
-    old_high: float | None = None
-    confidence: float = CONFIDENCE
-    resamples: int = 0  # that the intervals rest on; 0 where there are none
-    seed: int
-    answer: str = "cannot tell"  # or "rebuild" or "keep"
-    reason: str = ""  # in plain words
-
-
 def overlap(base: ArrayLike, tuned: ArrayLike, k: int = 10) -> Overlap:
     """The share of each sentence's k nearest neighbours by cosine similarity that two models have in common.
 
@@ -96,10 +67,10 @@ def overlap(base: ArrayLike, tuned: ArrayLike, k: int = 10) -> Overlap:
             vector of zeros.
         RequestError: k below 1.
     """
-    left, right = _both(base, tuned)
+    left, right = both_sides(base, tuned)
     if k < 1:
         raise RequestError(f"k is {k!r}: it must be 1 or more")
-    return _overlap(left, right, k)
+    return overlap_of(left, right, k)
 
 
 def retrieval(queries: ArrayLike, documents: ArrayLike, pairs: ArrayLike) -> Retrieval:
@@ -119,135 +90,17 @@ def retrieval(queries: ArrayLike, documents: ArrayLike, pairs: ArrayLike) -> Ret
 
     Source: Voorhees, The TREC-8 question answering track report (1999); MS MARCO takes its first ten ranks.
     """
-    left, right = _both(queries, documents)
+    left, right = both_sides(queries, documents)
     if left.shape != right.shape:
         raise UndefinedGeometry(f"queries have {left.shape[1]:,} dimensions and documents {right.shape[1]:,}")
-    positives = _pairs(pairs, len(left))
+    positives = checked_pairs(pairs, len(left))
     if not len(positives):
         raise RequestError("there is no pair: retrieval takes a query with a document at least")
-    ranks = _ranks(left, right, positives)
-    return Retrieval(queries=len(ranks), mrr=float(_reciprocal(ranks).mean()), accuracy=float((ranks == 1).mean()))
+    found = ranks(left, right, positives)
+    return Retrieval(queries=len(found), mrr=float(reciprocal(found).mean()), accuracy=float((found == 1).mean()))
 
 
-def reindex(base: ArrayLike, tuned: ArrayLike, pairs: ArrayLike = (), *, k: int = 10, seed: int = 0) -> Reindex:
-    """Must an index of the base's vectors be rebuilt for the tuned model?
-
-    Old and new vectors meet in two ways: the new model's queries on the old index, and, while documents are encoded
-    again, the old model's queries on new documents. Each is held against the tuned model throughout, which is what a
-    rebuilt index gives, by a paired bootstrap of the difference in MRR@10 over groups of queries that share a sentence
-    (95 % percentile interval). The first rule that applies gives the answer:
-
-    1. *rebuild*: the dimensions differ, so that old vectors cannot be searched at all;
-    2. *keep*: both models give the same vectors, within 0.000001;
-    3. *rebuild*: in either way the interval lies wholly below zero (two chances to err, on the safe side);
-    4. *keep*: in both ways the lower end is above -0.5 points (MRR@10 x 100), there are 736 groups or more, and the
-       overlap of the k nearest neighbours is one half or more. From fewer groups, queries of a kind that loses half a
-       point may be missing altogether, however narrow the interval. Where only the overlap is wanting, *cannot tell*:
-       the known documents are found, and the others have changed;
-    5. *rebuild*: the overlap is below one half, and the queries do not speak against it. Chance can only raise the
-       overlap, so that few sentences do not lead here;
-    6. *cannot tell*: anything else, with what is missing.
-
-    Args:
-        base: the base's vectors of n distinct sentences, shape (n, dimensions), n at least 2.
-        tuned: the tuned model's vectors of the same sentences, shape (n, any dimensions).
-        pairs: (query, document) by index, shape (m, 2); none is allowed.
-        k: neighbours in the overlap, 1 or more.
-        seed: of the bootstrap; the same seed and arrays give the same result.
-
-    Raises:
-        UndefinedGeometry: as in ``overlap``.
-        RequestError: k, seed or pairs that cannot be; with every problem found.
-    """
-    left, right = _both(base, tuned)
-    positives = _pairs(pairs, len(left), k, seed)
-    common = _overlap(left, right, k)
-    result = Reindex(n=common.n, k=common.k, overlap=common.share, queries=0, seed=int(seed))
-    meet = left.shape == right.shape
-    if len(positives):
-        queries, first = np.unique(positives[:, 0], return_index=True)
-        labels = groups_of_ids(positives[:, 0], positives[:, 1])[first]
-        figures: dict[str, Any] = {"queries": len(queries), "groups": int(labels.max()) + 1}
-        before, after = (_reciprocal(_ranks(side, side, positives)) for side in (left, right))
-        figures |= {"base": float(before.mean()), "tuned": float(after.mean())}
-        for name, asking, indexed in (("mixed", left, right), ("old", right, left)) if meet else ():
-            found = _reciprocal(_ranks(asking, indexed, positives))
-            figures[name] = float(found.mean())
-            if figures["groups"] >= FEWEST_GROUPS:
-                low, high = _interval(found - after, labels, seed)
-                figures |= {f"{name}_low": low, f"{name}_high": high, "resamples": RESAMPLES}
-        result = dataclasses.replace(result, **figures)
-    answer, reason = _answer(result, meet, meet and bool(np.abs(left - right).max() <= SAME))
-    return dataclasses.replace(result, answer=answer, reason=reason)
-
-
-def reindex_sentence(reindex: Reindex) -> str:
-    """The answer for a card: what to do with the old index, why, and the figures that say so."""
-    r = reindex
-    todo = {"rebuild": "rebuild it", "keep": "keep it", "cannot tell": "cannot tell whether to rebuild it"}[r.answer]
-    figures = []
-    if r.base is not None and r.tuned is not None:
-        queries = "1 query" if r.queries == 1 else f"{r.queries:,} queries"
-        figures.append(f"MRR@10 x 100 of {queries} was {points(r.base)} and is {points(r.tuned)} after a rebuild")
-        for value, low, high, what in (
-            (r.old, r.old_low, r.old_high, "with new queries on old documents"),
-            (r.mixed, r.mixed_low, r.mixed_high, "with old queries on new documents"),
-        ):
-            if value is not None:
-                change = signed(value - r.tuned)
-                if low is not None and high is not None:
-                    change += f", {100 * r.confidence:g} % interval {interval(low, high)}"
-                figures.append(f"{points(value)} {what} ({change})")
-    if r.k < r.n - 1:
-        chance = r.k / (r.n - 1)
-        by_chance = f" ({100 * chance:.0f} % would by chance)" if chance >= CHANCE else ""
-        nearest = "nearest neighbours" if r.k == 1 else f"{r.k} nearest neighbours of each sentence"
-        figures.append(f"{100 * r.overlap:.0f} % of the {nearest} stayed{by_chance}")
-    return f"Old index: {todo}, as {r.reason}." + (f" {'; '.join(figures)}." if figures else "")
-
-
-def _answer(r: Reindex, meet: bool, same: bool) -> tuple[str, str]:
-    """The rules of ``reindex``, in their order."""
-    loss = f"{100 * LOSS:g} points"
-    if not meet:
-        return "rebuild", "the two models' vectors differ in their dimensions"
-    if same:
-        return "keep", "the two models give the same vectors"
-    if any(high is not None and high < 0 for high in (r.old_high, r.mixed_high)):
-        return "rebuild", "queries find less where old and new vectors meet"
-    groups = f"{r.groups:,} queries" if r.groups == r.queries else f"{r.groups:,} groups of connected queries"
-    if not r.queries:
-        missing = "there are no queries whose documents are known"
-    elif r.old_low is None or r.mixed_low is None:
-        missing = f"{groups} cannot be resampled: it takes {FEWEST_GROUPS}"
-    elif min(r.old_low, r.mixed_low) <= -LOSS:
-        missing = f"the queries show no loss, but do not rule out one of {loss}"
-    elif r.groups < FEWEST_TO_KEEP:
-        missing = f"the queries show no loss, but {groups} do not rule out one of {loss}: it takes {FEWEST_TO_KEEP}"
-    elif r.overlap >= STALE:
-        return "keep", f"queries lose less than {loss} where old and new vectors meet"
-    else:
-        return "cannot tell", "queries find no less than after a rebuild, but most sentences have other neighbours"
-    if r.overlap < STALE:
-        return "rebuild", "most sentences have other neighbours than before"
-    return "cannot tell", missing
-
-
-def _interval(lost: Doubles, labels: Ids, seed: int) -> tuple[float, float]:
-    """The percentile interval of the mean of some differences, shape (queries,), whose groups are drawn together."""
-    sums, sizes = np.bincount(labels, weights=lost), np.bincount(labels).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    means = np.empty(RESAMPLES)
-    step = max(1, CHUNK // len(sizes))
-    for start in range(0, RESAMPLES, step):
-        counts = draw(rng, len(sizes), min(step, RESAMPLES - start))
-        means[start : start + step] = (sums @ counts) / (sizes @ counts)
-    means[np.abs(means) < ZERO] = 0.0
-    low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)).tolist()
-    return low, high
-
-
-def _both(base: ArrayLike, tuned: ArrayLike) -> tuple[Floats, Floats]:
+def both_sides(base: ArrayLike, tuned: ArrayLike) -> tuple[Floats, Floats]:
     """Both sides' vectors at length one."""
     sides = vectors_of(base), vectors_of(tuned)
     n = len(sides[0])
@@ -259,7 +112,7 @@ def _both(base: ArrayLike, tuned: ArrayLike) -> tuple[Floats, Floats]:
     return left, right
 
 
-def _pairs(pairs: ArrayLike, n: int, k: int = 1, seed: int = 0) -> Ids:
+def checked_pairs(pairs: ArrayLike, n: int, k: int = 1, seed: int = 0) -> Ids:
     """The distinct pairs, sorted by query, shape (m, 2), once they and the settings are found in order."""
     problems = []
     given = np.asarray(pairs)
@@ -284,7 +137,8 @@ def _pairs(pairs: ArrayLike, n: int, k: int = 1, seed: int = 0) -> Ids:
     return np.unique(given.astype(np.int64), axis=0)
 
 
-def _overlap(left: Floats, right: Floats, k: int) -> Overlap:
+def overlap_of(left: Floats, right: Floats, k: int) -> Overlap:
+    """``overlap`` of vectors of length one."""
     n = len(left)
     k = min(k, n - 1)
     shared = 0
@@ -310,10 +164,10 @@ def _nearest(units: Floats, k: int) -> Iterator[Ids]:
         yield n - 1 - keys[:, n - k :] % n
 
 
-def _ranks(queries: Floats, documents: Floats, positives: Ids) -> Ids:
+def ranks(queries: Floats, documents: Floats, positives: Ids) -> Ids:
     """The rank of each query's nearest positive among all sentences but itself, by rising query, shape (queries,)."""
     asked, starts = np.unique(positives[:, 0], return_index=True)
-    ranks = np.empty(len(asked), np.int64)
+    found_at = np.empty(len(asked), np.int64)
     ends = np.append(starts[1:], len(positives))
     for start in range(0, len(asked), BLOCK):
         part = asked[start : start + BLOCK]
@@ -324,10 +178,10 @@ def _ranks(queries: Floats, documents: Floats, positives: Ids) -> Ids:
         found = similarities[row, positives[inside, 1]]
         nearest = np.maximum.reduceat(found, starts[start : start + len(part)] - starts[start])
         similarities[row, positives[inside, 1]] = -np.inf
-        ranks[start : start + len(part)] = 1 + (similarities >= nearest[:, None] - np.float32(SAME)).sum(axis=1)
-    return ranks
+        found_at[start : start + len(part)] = 1 + (similarities >= nearest[:, None] - np.float32(SAME)).sum(axis=1)
+    return found_at
 
 
-def _reciprocal(ranks: Ids) -> Doubles:
+def reciprocal(at: Ids) -> Doubles:
     """1 / rank, and 0 beyond the first ten."""
-    return np.where(ranks <= CUTOFF, 1 / ranks, 0.0)
+    return np.where(at <= CUTOFF, 1 / at, 0.0)
