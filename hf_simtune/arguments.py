@@ -139,6 +139,7 @@ def parser() -> Parser:
     score.add_argument("model", help=model_names.FORMS)
     score.add_argument("--revision", help="commit, tag or branch of the model")
     _data_flags(score, required=True)
+    _prompt_flag(score)
 
     compare = command("compare", "Compare models on the same rows: difference, interval, verdict.")
     compare.add_argument(
@@ -147,6 +148,7 @@ def parser() -> Parser:
         help="models, run folders or scores.parquet files; the first is compared with each other one",
     )
     _data_flags(compare, required=False)
+    _prompt_flag(compare)
     compare.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
     compare.add_argument("--out", metavar="FILE", help="page to write, .html: table, intervals, figures, moved rows")
     compare.add_argument("--force", action="store_true", help="write over a file that exists")
@@ -159,7 +161,12 @@ def parser() -> Parser:
     diagnose.add_argument("--columns", nargs="+", metavar="COLUMN", help="the texts, where the names do not tell")
     diagnose.add_argument("--shape", choices=recipe.SHAPES, help="what a row is, where the columns do not tell")
     _row_flags(diagnose)
-    diagnose.add_argument("--max-rows", type=int, default=20_000, help="rows that are drawn if there are more [20000]")
+    diagnose.add_argument(
+        "--max-rows",
+        type=int,
+        help="rows that are drawn if there are more [20000; with a sparse encoder as many as have 5000 sentences]",
+    )
+    _prompt_flag(diagnose)
     diagnose.add_argument("--seed", type=int, default=0, help="of the rows and pairs that are drawn [0]")
     diagnose.add_argument("--out", metavar="FILE", help="picture to write, .svg, or picture and table, .html")
     diagnose.add_argument("--force", action="store_true", help="write over a file that exists")
@@ -255,6 +262,14 @@ def _data_flags(parser: Parser, *, required: bool) -> None:
     parser.add_argument("--columns", nargs=3, metavar=("A", "B", "SCORE"), help="where the names do not tell")
     _row_flags(parser)
     _output_flags(parser)
+
+
+def _prompt_flag(parser: Parser) -> None:
+    parser.add_argument(
+        "--prompt",
+        metavar="TEXT",
+        help='put before each sentence, of every model named, in place of its own default prompt; "" takes that away',
+    )
 
 
 def _row_flags(parser: Parser) -> None:

@@ -49,7 +49,12 @@ class Measured:
 
 
 def measure(
-    model: Model, rows: Sequence[Rows], *, dimensions: Sequence[int] = (), progress: bool = False
+    model: Model,
+    rows: Sequence[Rows],
+    *,
+    dimensions: Sequence[int] = (),
+    prompt: str | None = None,
+    progress: bool = False,
 ) -> list[Measured]:
     """Encode each set of rows once, in fp32; the model is left as it was, its random states too.
 
@@ -57,11 +62,12 @@ def measure(
         model: dense or sparse.
         rows: of the vectors, those of report rows are kept.
         dimensions: to cut the embeddings to, beside the whole ones.
+        prompt: put before each sentence; None leaves it to the model's own default.
         progress: show a bar while encoding.
     """
     found = []
     for part in rows:
-        encoded = encode(model, part.loaded.dataset, progress=progress)
+        encoded = encode(model, part.loaded.dataset, prompt=prompt, progress=progress)
         found.append(
             Measured(
                 similarities=encoded.similarities(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -32,7 +33,11 @@ class SimtuneCallback(BeforeAfter):
     Scores the untouched model before the first step and the trained one after the last (or the best checkpoint, where
     the trainer restores it), compares the two on the same rows, watches for collapse, and writes a record, a card, a
     report and the scores of the rows. Losses and weights are those of a run without it, bit by bit. The model itself is
-    saved by the script, as always; the card lies beside the record, to be put there as ``README.md``.
+    saved by the script, as always; the card lies beside the record, to be put there as ``README.md``. What goes wrong
+    before the first step is raised; what goes wrong after the last is logged, and leaves the script its model.
+
+    Of several processes the first scores while the others wait for it in the first step: evaluation data that take it
+    longer than the process group's timeout (10 minutes with NCCL, 30 with gloo) need a longer one.
 
     Args:
         eval_data: scored rows: Hub id, csv/tsv/jsonl/parquet file, or ``builtin:sports/scored:test``. Of a data set on
@@ -105,6 +110,7 @@ class SimtuneCallback(BeforeAfter):
         """Score the base; one process scores and writes, all of them watch."""
         self.before, self.base, self.guard, self.record = None, None, None, None
         self._load()
+        self.prompt = script_facts.prompt(args)
         self.set_up_guard()
         super().on_train_begin(args, state, control, **kwargs)
         if state.is_world_process_zero:
@@ -115,8 +121,13 @@ class SimtuneCallback(BeforeAfter):
     ) -> None:
         """Score what training left in the model, compare, and write."""
         super().on_train_end(args, state, control, **kwargs)
-        if state.is_world_process_zero and self.base is not None:
+        if not state.is_world_process_zero or self.base is None:
+            return
+        try:
             self._finish(self.base, cast(Model, kwargs["model"]), args, state, kwargs.get("train_dataloader"))
+        except Exception:  # the training is done, and the script has yet to save its model: nothing here may cost it
+            self.record = None
+            log.exception("the model is trained, but scoring it or writing %s failed", self._folder(args).path)
 
     def _folder(self, args: TrainingArguments) -> RunFolder:
         return RunFolder(self.out or Path(str(args.output_dir)) / "simtune")
@@ -127,8 +138,10 @@ class SimtuneCallback(BeforeAfter):
             self.base, self.before = kept.read(folder.path, self.rows)
             return
         log.info("scoring the untouched model on %s", ", ".join(part.loaded.source.title for part in self.rows))
-        self.before = before_after.measure(model, self.rows)
+        self.before = before_after.measure(model, self.rows, prompt=self.prompt)
         self.base = script_facts.base(model)
+        if self.prompt is not None:
+            self.base = dataclasses.replace(self.base, prompt=self.prompt)
         kept.write(folder.path, self.base, self.before, self.rows)
 
     def _finish(

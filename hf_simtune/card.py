@@ -127,6 +127,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         jaccards=lambda leaks: Markdown(" or ".join(sorted({f"{leak.jaccard:g}" for leak in leaks}))),
         kind=training.kind,
         kind_of_rows=training.kind_of_rows,
+        epochs=training.epochs,
         license=lambda name: escape(name) if name else Markdown("not stated"),
         link=provenance.link,
         loss_words=lambda loss, record: loss_words(record, loss),

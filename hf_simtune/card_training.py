@@ -11,9 +11,20 @@ from hf_simtune.card_evaluation import share
 from hf_simtune.card_losses import loss_words
 from hf_simtune.card_provenance import link, model_link
 from hf_simtune.card_text import Markdown, code
-from hf_simtune.record import Checkpoint, ModelFacts, RunRecord, Source
+from hf_simtune.record import Checkpoint, ModelFacts, RunRecord, Source, Training
 
-__all__ = ["holds", "kind", "kind_of_rows", "logged", "prompt", "settings", "trained", "trained_on", "untrained"]
+__all__ = [
+    "epochs",
+    "holds",
+    "kind",
+    "kind_of_rows",
+    "logged",
+    "prompt",
+    "settings",
+    "trained",
+    "trained_on",
+    "untrained",
+]
 
 # Fields with their own row or section, and those that may hold a path.
 TOLD_ELSEWHERE = {
@@ -107,6 +118,14 @@ def holds(record: RunRecord) -> Markdown:
 def kind(facts: ModelFacts) -> Markdown:
     """Dense, or which kind of sparse encoder."""
     return Markdown(KINDS[facts.kind]) if facts.kind in KINDS else text.escape(facts.kind)
+
+
+def epochs(found: Training) -> Markdown:
+    """Passes over the rows; of a run that ended early, how many of those that were planned."""
+    planned = text.setting(found.epochs)
+    if found.stopped is None or not found.checkpoints:
+        return planned
+    return Markdown("{done} of {planned}").fill(done=text.setting(found.checkpoints[-1].epoch), planned=planned)
 
 
 def prompt(facts: ModelFacts) -> Markdown:

@@ -6,10 +6,15 @@ import argparse
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hf_simtune import catalogue
 from hf_simtune.errors import RequestError
+
+if TYPE_CHECKING:
+    from hf_simtune.scoring import Scored
 
 __all__ = ["bench", "calm_libraries", "compare", "diagnose", "generate", "recipes", "score"]
 
@@ -39,13 +44,20 @@ def score(arguments: argparse.Namespace) -> int:
         columns=tuple(arguments.columns) if arguments.columns else None,
         score_range=tuple(arguments.score_range) if arguments.score_range else None,
         skip_bad_rows=arguments.skip_bad_rows,
+        prompt=arguments.prompt,
         progress=not arguments.quiet and sys.stderr.isatty(),
     )
     if arguments.json:
-        facts = {"model": scored.model, "data": scored.evaluation, "similarity": scored.similarity}
+        facts = {
+            "model": scored.model,
+            "data": scored.evaluation,
+            "similarity": scored.similarity,
+            "prompt": scored.prompt,
+        }
         terminal.plain(json.dumps({**facts, **dataclasses.asdict(scored.score)}))
     else:
         terminal.show_score(scored)
+        _tell_prompts([scored], arguments.prompt)
     return 0 if scored.score.undefined is None else 1
 
 
@@ -64,24 +76,64 @@ def compare(arguments: argparse.Namespace) -> int:
         columns=tuple(arguments.columns) if arguments.columns else None,
         score_range=tuple(arguments.score_range) if arguments.score_range else None,
         skip_bad_rows=arguments.skip_bad_rows,
+        prompt=arguments.prompt,
         seed=arguments.seed,
         progress=not arguments.quiet and sys.stderr.isatty(),
     )
+    everyone = [first, *(other for other, _ in others)]
     if arguments.json:
-        found = [{"model": other.model, **dataclasses.asdict(comparison)} for other, comparison in others]
-        terminal.plain(json.dumps({"data": first.evaluation, "first": first.model, "against": found}))
+        found = [
+            {"model": other.model, "prompt": other.prompt, **dataclasses.asdict(comparison)}
+            for other, comparison in others
+        ]
+        facts = {"data": first.evaluation, "first": first.model, "first_prompt": first.prompt, "against": found}
+        terminal.plain(json.dumps(facts))
     else:
         terminal.show_comparison(first, others)
+        _tell_prompts(everyone, arguments.prompt)
     if arguments.out:
         from hf_simtune import comparison_report
 
-        page = comparison_report.render(first, others, _texts(arguments))
+        named = _with_prompts(everyone, arguments.prompt)
+        compared = [(other, comparison) for other, (_, comparison) in zip(named[1:], others, strict=True)]
+        page = comparison_report.render(named[0], compared, _texts(arguments))
         try:
             Path(arguments.out).write_text(page, encoding="utf-8")
         except OSError as error:
             raise RequestError(f"--out {arguments.out} cannot be written: {error.strerror or error}") from error
         terminal.note(f"page written to {arguments.out}")
     return 0
+
+
+def _prompts(everyone: Sequence[Scored], given: str | None) -> dict[int, str]:
+    """What stood before the sentences of each model by its number; empty where that is nothing, as nobody asked."""
+    if given is None and not any(scored.prompt for scored in everyone):
+        return {}
+    return {
+        index: f"prompt {scored.prompt!r}" if scored.prompt else "no prompt"
+        for index, scored in enumerate(everyone)
+        if scored.prompt is not None
+    }
+
+
+def _tell_prompts(everyone: Sequence[Scored], given: str | None) -> None:
+    """A line for each prompt, with the models that it stood before the sentences of."""
+    from hf_simtune import terminal
+
+    models: dict[str, list[str]] = {}
+    for index, prompt in _prompts(everyone, given).items():
+        models.setdefault(prompt, []).append(everyone[index].model)
+    for prompt, names in models.items():
+        terminal.plain(f"{prompt} before each sentence: {', '.join(dict.fromkeys(names))}")
+
+
+def _with_prompts(everyone: Sequence[Scored], given: str | None) -> list[Scored]:
+    """The models, the prompt behind each name, as a page calls them."""
+    told = _prompts(everyone, given)
+    return [
+        dataclasses.replace(scored, model=f"{scored.model}, {told[index]}") if index in told else scored
+        for index, scored in enumerate(everyone)
+    ]
 
 
 def _page_problems(out: str | None, *, force: bool) -> list[str]:
@@ -131,7 +183,8 @@ def diagnose(arguments: argparse.Namespace) -> int:
         shape=arguments.shape,
         score_range=tuple(arguments.score_range) if arguments.score_range else None,
         skip_bad_rows=arguments.skip_bad_rows,
-        max_rows=arguments.max_rows,
+        max_rows="auto" if arguments.max_rows is None else arguments.max_rows,
+        prompt=arguments.prompt,
         seed=arguments.seed,
         progress=not arguments.quiet and sys.stderr.isatty(),
     )

@@ -127,8 +127,10 @@ def rows(found: Sequence[Diagnosis]) -> list[Row]:
                 "Lower is closer, and means nothing alone: a model that gives every sentence one vector has 0.",
             )
         )
-    if any(d.prompt for d in found):
-        table.append(row("prompt", lambda d: repr(d.prompt) if d.prompt else "none", "Put before each sentence."))
+    if any(d.prompt or d.prompt_given for d in found):
+        whose = "--prompt" if found[0].prompt_given else "the model's own settings"
+        meaning = f"Put before each sentence, by {whose}."
+        table.append(row("prompt", lambda d: repr(d.prompt) if d.prompt else "none", meaning))
     return table
 
 
@@ -146,7 +148,12 @@ def notes(found: Sequence[Diagnosis]) -> list[str]:
             f"{first.geometry.pairs:,} of {everything:,} pairs were drawn for the picture, quantiles, densest 0.2 and "
             "uniformity; mean, deviation and effective rank are those of all."
         )
-    if first.rows < first.rows_in_data:
+    if first.sparse_limit is not None:
+        told.append(
+            f"{first.rows:,} of {first.rows_in_data:,} rows were drawn, the same for every model: a sparse encoder is "
+            f"among them, and takes {first.sparse_limit:,} distinct sentences. Without it more are compared."
+        )
+    elif first.rows < first.rows_in_data:
         told.append(f"{first.rows:,} of {first.rows_in_data:,} rows were drawn; --max-rows takes more.")
     return told
 
@@ -191,7 +198,7 @@ def _picture(found: Sequence[Diagnosis]) -> tuple[Markup, int, int]:
         ],
         -1.0,
         1.0,
-        "cosine similarity",
+        "cosine similarity" + (f", {_short(_prompt(found[0]))}" if found[0].prompt_given else ""),
         "% of pairs",
         about=" ".join(
             f"{d.model}: mean {_figure(d.geometry.mean)}, standard deviation {_figure(d.geometry.deviation)}, 90 % of "
@@ -200,6 +207,10 @@ def _picture(found: Sequence[Diagnosis]) -> tuple[Markup, int, int]:
         ),
     )
     return figure, plots.WIDTH, plots.HEIGHT + 8 + 20 * len(found)
+
+
+def _prompt(diagnosis: Diagnosis) -> str:
+    return f"prompt {diagnosis.prompt!r}" if diagnosis.prompt else "no prompt"
 
 
 def _short(name: str) -> str:

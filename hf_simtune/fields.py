@@ -9,7 +9,19 @@ import types
 from collections.abc import Callable
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-__all__ = ["NONE", "field", "fraction", "is_a", "one_of", "optional", "positive", "problems", "rising", "type_name"]
+__all__ = [
+    "NONE",
+    "field",
+    "fraction",
+    "is_a",
+    "one_of",
+    "optional",
+    "positive",
+    "problems",
+    "rising",
+    "type_name",
+    "wrong_fields",
+]
 
 NONE = "none"  # unsets an optional field on the command line
 
@@ -103,7 +115,12 @@ def _closest(value: Any, allowed: str) -> str:
 
 def problems(value: Any) -> list[str]:
     """What is wrong with each field of a dataclass whose fields were made here, by type and then by value."""
-    found = []
+    return list(wrong_fields(value).values())
+
+
+def wrong_fields(value: Any) -> dict[str, str]:
+    """The sentences of ``problems`` by the name of the field."""
+    found = {}
     hints = get_type_hints(type(value))
     for spec in dataclasses.fields(value):
         held = getattr(value, spec.name)
@@ -112,11 +129,11 @@ def problems(value: Any) -> list[str]:
         part = wrong(held) if wrong and held is not None else ""
         if not is_a(held, hint):
             wanted = spec.metadata["allowed"] if part else type_name(hint)
-            found.append(f"{flag} is {held!r}: it must be {wanted}{part}")
+            found[spec.name] = f"{flag} is {held!r}: it must be {wanted}{part}"
         elif optional(hint) and held in (NONE, (NONE,)):
             # The command line could not say it: there the word unsets the field.
-            found.append(f"{flag} is {_shown(held)}, the word for no value: leave it out")
+            found[spec.name] = f"{flag} is {_shown(held)}, the word for no value: leave it out"
         elif held is not None and spec.metadata["check"] and not spec.metadata["check"](held):
             allowed = spec.metadata["allowed"]
-            found.append(f"{flag} is {_shown(held)}: it must be {allowed}{part or _closest(held, allowed)}")
+            found[spec.name] = f"{flag} is {_shown(held)}: it must be {allowed}{part or _closest(held, allowed)}"
     return found

@@ -13,6 +13,7 @@ from torch import nn
 
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import Recipe
+from hf_simtune.rules import MINI_BATCH
 
 __all__ = ["DENSE", "SPARSE", "batch_sampler", "build"]
 
@@ -21,7 +22,7 @@ DENSE: dict[str, Callable[[SentenceTransformer, Recipe], nn.Module]] = {
     "mnrl": lambda model, recipe: dense.MultipleNegativesRankingLoss(model, scale=1 / recipe.temperature),
     # Gao et al. 2021, arXiv:2101.06983: the same gradients as mnrl, a few rows in memory at a time.
     "cached_mnrl": lambda model, recipe: dense.CachedMultipleNegativesRankingLoss(
-        model, scale=1 / recipe.temperature, mini_batch_size=recipe.mini_batch
+        model, scale=1 / recipe.temperature, mini_batch_size=recipe.mini_batch or min(MINI_BATCH, recipe.batch_size)
     ),
     # https://kexue.fm/archives/8847: the order of the similarities follows the order of the scores.
     "cosent": lambda model, recipe: dense.CoSENTLoss(model, scale=1 / recipe.temperature),

@@ -1,13 +1,17 @@
-"""Names of models, before one is loaded: which stand for nothing, and which take no adapters."""
+"""Names of models, before one is loaded: which stand for nothing, and which do not take what a recipe asks for."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, Recipe, is_hub_name
+from hf_simtune.fields import wrong_fields
+from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, Recipe, is_hub_name
+from hf_simtune.rules import cached, told
 
-__all__ = ["FORMS", "is_static", "of_recipe", "problems"]
+__all__ = ["FORMS", "is_static", "kind", "of_recipe", "problems", "unread"]
 
 BUILTINS = (BUILTIN_MINILM, BUILTIN_SPLADE)
 FORMS = f"Hub id, folder, {BUILTIN_MINILM} or {BUILTIN_SPLADE}"
@@ -15,20 +19,90 @@ STATIC = ("static-", "potion-", "m2v_")  # how the published models start that l
 
 
 def of_recipe(recipe: Recipe) -> list[str]:
-    """What can be seen to be wrong with a recipe's model: no such folder or built-in, or none that takes adapters."""
-    found = problems([recipe.model])
-    if recipe.lora is not None and is_static(recipe.model):
-        found.append(
-            f"--lora does not go with {recipe.model}, a static model: it has no linear layers to adapt; leave it out"
+    """What can be seen to be wrong with a recipe's model, each a sentence.
+
+    There is no such folder or built-in, it does not take what the recipe asks for, or it does not read what is set.
+    """
+    if not isinstance(recipe.model, str):  # which Recipe.check tells
+        return []
+    found, wrong = problems([recipe.model]), wrong_fields(recipe)
+    found += [*_static(recipe), *_sparse(recipe, wrong)]
+    return found + [told(field, [getattr(recipe, field)], why) for field, why in unread(recipe).items()]
+
+
+def unread(recipe: Recipe) -> dict[str, str]:
+    """Fields that are not as by default and that a model of this kind does not read, as ``rules.unread`` has them."""
+    if not {"flops_weight", "model", "sparse"}.isdisjoint(wrong_fields(recipe)):
+        return {}
+    # The base that an offline run stands in for may be a SPLADE model.
+    if recipe.flops_weight == Recipe.flops_weight or recipe.sparse or recipe.stand_in_for:
+        return {}
+    if kind(recipe.model) not in ("dense", "static"):
+        return {}
+    one = "--sparse splade makes one of a masked-language model"
+    return {"flops_weight": f"it is for a SPLADE model, and {recipe.model} is dense ({one})"}
+
+
+def _static(recipe: Recipe) -> Iterator[str]:
+    if kind(recipe.model) != "static":
+        return
+    if recipe.gradient_checkpointing:
+        yield (
+            f"--gradient-checkpointing does not go with {recipe.model}, a static model: it has no layers to run again; "
+            "leave it out"
         )
-    return found
+    if recipe.lora is not None:
+        yield f"--lora does not go with {recipe.model}, a static model: it has no linear layers to adapt; leave it out"
+
+
+def _sparse(recipe: Recipe, wrong: Collection[str]) -> Iterator[str]:
+    if kind(recipe.model) != "sparse" or "sparse" in wrong:
+        return
+    is_sparse = f"{recipe.model} is a sparse encoder"
+    if recipe.sparse == "csr":
+        yield f"--sparse csr makes a sparse encoder of a dense model, and {is_sparse} already; leave it out"
+    elif recipe.sparse is None:  # else the rules have told it
+        if recipe.matryoshka and "matryoshka" not in wrong:
+            yield f"--matryoshka cuts dense embeddings, and {is_sparse}, which has no order to cut; leave it out"
+        if recipe.mine_negatives and "mine_negatives" not in wrong:
+            yield f"--mine-negatives looks with a dense model, and {is_sparse}; leave it out"
+        for loss in cached(recipe) if {"loss", "more_data"}.isdisjoint(wrong) else ():
+            yield f"--loss {loss} is for dense models, and {is_sparse}: --loss mnrl"
+
+
+def kind(name: str) -> str:
+    """``dense``, ``static`` (dense too) or ``sparse``, as far as a model's folder or name tells; else ``""``.
+
+    What a folder without ``modules.json`` holds, and what is on the Hub under most names, is seen on loading.
+    """
+    if name in (BUILTIN_MINILM, MINILM, BUILTIN_SPLADE):
+        return "sparse" if name == BUILTIN_SPLADE else "dense"
+    if is_static(name):
+        return "static"
+    place = Path(name).expanduser()
+    if not name or not (place / "modules.json").is_file():
+        return ""
+    config = _json(place / "config_sentence_transformers.json")
+    saved_as = config.get("model_type", "SentenceTransformer") if isinstance(config, dict) else "SentenceTransformer"
+    if saved_as == "SparseEncoder":
+        return "sparse"
+    marked = ".sparse_encoder." in (place / "modules.json").read_text(encoding="utf-8", errors="replace")
+    return "dense" if saved_as == "SentenceTransformer" and not marked else ""
+
+
+def _json(path: Path) -> Any:
+    """What a file holds; None where there is none that can be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def is_static(name: str) -> bool:
     """Whether a model looks words up in a table, as far as its folder or, on the Hub, its name tells."""
     modules = Path(name).expanduser() / "modules.json"
     if modules.is_file():
-        return "StaticEmbedding" in modules.read_text(encoding="utf-8")
+        return "StaticEmbedding" in modules.read_text(encoding="utf-8", errors="replace")
     return name.rpartition("/")[2].lower().startswith(STATIC)
 
 

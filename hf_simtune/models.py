@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import importlib
 import logging
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -93,6 +94,10 @@ def load(
     if max_length is not None:
         _check_max_length(model, name, max_length)
         model.max_seq_length = max_length
+    unused = [key for key, text in model.prompts.items() if text]
+    if prompt is None and unused and not model.default_prompt_name:
+        told = "%s has prompts (%s) and no default: its sentences are encoded without one; --prompt sets one"
+        log.warning(told, shown, ", ".join(unused))
     if prompt is not None:
         model.prompts = {**model.prompts, PROMPT: prompt} if prompt else model.prompts
         model.default_prompt_name = PROMPT if prompt else None
@@ -273,6 +278,7 @@ def save(model: Model, folder: Path) -> None:
 
 def facts_of(model: Model, name: str, hub_id: str | None = None, revision: str | None = None) -> ModelFacts:
     """The facts of a model that somebody else loaded; what its own card says is not looked up."""
+    longest = model.max_seq_length  # infinite of a model without positions, such as a static one
     tensors = list(model.parameters())  # one that serves twice, as a tied decoder does, is in it once
     return ModelFacts(
         name=name,
@@ -282,7 +288,7 @@ def facts_of(model: Model, name: str, hub_id: str | None = None, revision: str |
         parameters=sum(tensor.numel() for tensor in tensors),
         megabytes=round(sum(tensor.numel() * tensor.element_size() for tensor in tensors) / 1e6, 1),
         dimensions=_dimensions(model),
-        max_length=model.max_seq_length,
+        max_length=int(longest) if longest is not None and math.isfinite(longest) else None,
         similarity=str(model.similarity_fn_name or "cosine"),
         kind=sparse_models.kind(model),
         prompt=model.prompts.get(model.default_prompt_name or "") or "",

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from hf_simtune.errors import RequestError
-from hf_simtune.fields import field, fraction, one_of, positive, problems, rising
+from hf_simtune.fields import field, fraction, one_of, positive, rising, wrong_fields
 from hf_simtune.lora import LoRA, in_order, wrong_words
-from hf_simtune.rules import LOSS_SHAPES, named_losses, together
+from hf_simtune.rules import LOSS_SHAPES, MINI_BATCH, named_losses, together
 
 __all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "fields", "is_hub_name"]
 
@@ -138,7 +138,12 @@ class Recipe:
     )
     epochs: float = field(1.0, "passes over the training rows", positive, "above 0")
     batch_size: int = field(64, "rows per step and process", lambda v: v >= 2, "2 or more")
-    mini_batch: int = field(32, "rows that a cached loss runs at a time", positive, "1 or more")
+    mini_batch: int | None = field(
+        None,
+        f"rows that a cached loss runs at a time (default: {MINI_BATCH}, or the batch if that is smaller)",
+        positive,
+        "1 or more",
+    )
     learning_rate: float = field(2e-5, "highest learning rate", positive, "above 0")
     warmup: float = field(0.1, "share of the steps in which the learning rate rises", fraction, "0 or more, below 1")
     scheduler: str = field(
@@ -217,7 +222,8 @@ class Recipe:
 
     def check(self) -> list[str]:
         """Every problem of the recipe, each a sentence that names the flag; empty when it can be run."""
-        return problems(self) or together(self)
+        wrong = wrong_fields(self)
+        return [*wrong.values(), *together(self, wrong)]
 
     def checked(self) -> Recipe:
         """This recipe, if it can be run.

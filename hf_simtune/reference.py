@@ -31,6 +31,7 @@ BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
 SPEED_BEGIN, SPEED_END = "<!-- speed: make cards -->", "<!-- end of speed -->"
 RECIPES_BEGIN, RECIPES_END = "<!-- recipes: make cards -->", "<!-- end of recipes -->"
 PICTURES = "plots"  # the folder beside a card, as in a run's folder
+SHOWN_ELSEWHERE = ("guard",)  # made to fail, to show what is done about it: no result of a recipe
 COLOURS = 64  # of a picture in the tree: a third of its size, and no difference to the eye
 
 Runs = list[tuple[Path, RunRecord]]
@@ -78,6 +79,8 @@ def table(folder: Path) -> str:
     ]
     sparse, untrained, others = [], [], []
     for name, runs in records(folder).items():
+        if name in SHOWN_ELSEWHERE:
+            continue
         base = runs[0][1].base
         _same_question(name, [record for _, record in runs])
         if _is_stand_in(runs[0][1]):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Callable, Collection, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hf_simtune.recipe import Recipe
 
-__all__ = ["LOSS_SHAPES", "default_loss", "named_losses", "together"]
+__all__ = ["LOSS_SHAPES", "MINI_BATCH", "cached", "default_loss", "named_losses", "together", "told", "unread"]
 
 # Which shapes a loss can learn from. The losses are built in losses.py, which needs torch; this table does not.
 LOSS_SHAPES: dict[str, tuple[str, ...]] = {
@@ -19,7 +20,13 @@ LOSS_SHAPES: dict[str, tuple[str, ...]] = {
     "cosine": ("scored",),
     "simcse": ("sentences",),
 }
+WITHOUT_TEMPERATURE = ("cosine",)
 COLUMNS = {"pairs": 2, "scored": 3, "triplets": 3, "sentences": 1}
+MINI_BATCH = 32  # rows that a cached loss runs at a time where nobody says, or the batch if that is smaller
+BUILTIN = re.compile(r"builtin:\w+/(\w+)")
+# A rule says what of some fields of a recipe does not go together, each of them in order when looked at alone.
+Rule = Callable[["Recipe"], Iterator[str]]
+RULES: list[tuple[frozenset[str], Rule]] = []  # with the fields that it reads
 
 
 def default_loss(shape: str) -> str:
@@ -27,9 +34,15 @@ def default_loss(shape: str) -> str:
     return next(loss for loss, shapes in LOSS_SHAPES.items() if shape in shapes)
 
 
-def together(recipe: Recipe) -> list[str]:
-    """What of a recipe does not go together, each a sentence; every field alone is in order."""
-    return [*_data(recipe), *_evaluation(recipe), *_losses(recipe), *_model(recipe)]
+def together(recipe: Recipe, wrong: Collection[str] = ()) -> list[str]:
+    """What of a recipe does not go together, and which settings nothing reads, each a sentence.
+
+    Args:
+        recipe: every field that is not in ``wrong`` is in order when looked at alone.
+        wrong: names of fields. A rule that reads one is left out, and the others are not.
+    """
+    found = [problem for fields, rule in RULES if fields.isdisjoint(wrong) for problem in rule(recipe)]
+    return found + [told(field, [getattr(recipe, field)], why) for field, why in unread(recipe, wrong).items()]
 
 
 def named_losses(more_data: tuple[str, ...] | None) -> list[tuple[str | None, str]]:
@@ -41,21 +54,96 @@ def named_losses(more_data: tuple[str, ...] | None) -> list[tuple[str | None, st
     return found
 
 
-def _data(recipe: Recipe) -> Iterator[str]:
-    if recipe.columns and recipe.shape and len(recipe.columns) != COLUMNS[recipe.shape]:
-        count, wanted = len(recipe.columns), COLUMNS[recipe.shape]
-        yield f"--columns names {count} columns; --shape {recipe.shape} takes {wanted}"
-    if recipe.columns and len(set(recipe.columns)) != len(recipe.columns):
-        yield f"--columns names a column twice: {' '.join(recipe.columns)}"
-    for loss, data in named_losses(recipe.more_data):
+def holds(data: str) -> str | None:
+    """The shape of rows that their name alone tells: a txt file's, and a part's of the built-in corpus."""
+    if data.lower().removesuffix(".gz").endswith(".txt"):
+        return "sentences"
+    found = BUILTIN.match(data)
+    return found[1] if found and found[1] in COLUMNS else None
+
+
+def shapes(recipe: Recipe) -> tuple[tuple[str, ...], str]:
+    """The shapes that the training rows can have, as far as a recipe tells before they are read, and what tells it.
+
+    One column may hold lists of texts, which are pairs or triplets, but in a file whose cells are plain text.
+    """
+    if recipe.shape:
+        return (recipe.shape,), f"--shape is {recipe.shape}"
+    data, count = recipe.train_data, len(recipe.columns or ())
+    if count == 1:
+        plain = data.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".txt"))
+        left: tuple[str, ...] = ("sentences",) if plain else ("pairs", "triplets", "sentences")
+        return left, f"--columns names one column: {' or '.join(left)}"
+    if count:
+        left = tuple(shape for shape, wanted in COLUMNS.items() if wanted == count)
+        return left, f"--columns names {count} columns: {' or '.join(left)}"
+    if held := holds(data):
+        return (held,), f"{data} holds {held}"
+    return tuple(COLUMNS), "nothing tells"
+
+
+def _rule(*fields: str) -> Callable[[Rule], Rule]:
+    def keep(rule: Rule) -> Rule:
+        RULES.append((frozenset(fields), rule))
+        return rule
+
+    return keep
+
+
+def _losses_for(wanted: Sequence[str]) -> str:
+    losses = ", ".join(loss for loss, learned in LOSS_SHAPES.items() if set(learned) & set(wanted))
+    return f"for {' or '.join(wanted)}: {losses}"
+
+
+@_rule("columns", "shape")
+def _columns(recipe: Recipe) -> Iterator[str]:
+    columns = recipe.columns or ()
+    if len(set(columns)) != len(columns):
+        yield f"--columns names a column twice: {' '.join(columns)}"
+    if columns and recipe.shape and len(columns) != COLUMNS[recipe.shape]:
+        yield f"--columns names {len(columns)} columns; --shape {recipe.shape} takes {COLUMNS[recipe.shape]}"
+
+
+@_rule("train_data", "columns", "shape")
+def _name_of_data(recipe: Recipe) -> Iterator[str]:
+    data, columns, held = recipe.train_data, recipe.columns or (), holds(recipe.train_data)
+    if held == "sentences" and not data.startswith("builtin:") and len(columns) > 1:
+        yield f"--columns names {len(columns)} columns, and {data} has one: a sentence a line"
+    # Two texts of a scored row or of a triplet are a pair; nothing else can be made of another shape.
+    pairs = recipe.shape == "pairs" and held in ("scored", "triplets")
+    if held and recipe.shape not in (None, held) and not columns and not pairs:
+        yield f"--shape {recipe.shape} does not go with {data}, which holds {held}"
+
+
+@_rule("more_data", "columns")
+def _more_data(recipe: Recipe) -> Iterator[str]:
+    further = named_losses(recipe.more_data)
+    for loss, data in further:
         if loss is not None and loss not in LOSS_SHAPES:
             yield f"--more-data {loss}={data}: unknown loss {loss!r}; it must be one of {', '.join(LOSS_SHAPES)}"
         if not data.strip():
             yield f"--more-data {loss}= names no data; as in: --more-data cosent=scores.csv"
-    if recipe.mine_negatives and recipe.shape not in (None, "pairs"):
+    for loss, data in further:
+        held = holds(data)
+        if loss in LOSS_SHAPES and held and held not in LOSS_SHAPES[loss] and not recipe.columns:
+            learned = " or ".join(LOSS_SHAPES[loss])
+            yield f"--more-data {loss}={data}: {loss} learns from {learned}, and the data hold {held}"
+
+
+@_rule("mine_negatives", "shape", "loss", "columns", "train_data")
+def _mined_pairs(recipe: Recipe) -> Iterator[str]:
+    if not recipe.mine_negatives:
+        return
+    if recipe.shape not in (None, "pairs"):
         yield f"--mine-negatives looks for negatives of pairs; --shape {recipe.shape} has none to look for"
+    elif recipe.loss and "pairs" not in LOSS_SHAPES[recipe.loss]:
+        left = ("pairs",)
+        yield f"--mine-negatives looks for negatives of pairs, --loss {recipe.loss} takes none; {_losses_for(left)}"
+    elif "pairs" not in shapes(recipe)[0]:
+        yield f"--mine-negatives looks for negatives of pairs, and {shapes(recipe)[1]}; leave it out"
 
 
+@_rule("select_on", "report_on")
 def _evaluation(recipe: Recipe) -> Iterator[str]:
     if (recipe.select_on is None) != (recipe.report_on is None):
         yield "--select-on and --report-on go together: name both, or neither to split the training file"
@@ -64,6 +152,10 @@ def _evaluation(recipe: Recipe) -> Iterator[str]:
             f"--select-on and --report-on are both {recipe.report_on}: rows that choose the checkpoint cannot prove "
             "the gain"
         )
+
+
+@_rule("probe", "select_on", "report_on")
+def _probes(recipe: Recipe) -> Iterator[str]:
     probes = recipe.probe or ()
     for name in sorted({name for name in probes if probes.count(name) > 1}):
         yield f"--probe names {name} twice"
@@ -72,41 +164,143 @@ def _evaluation(recipe: Recipe) -> Iterator[str]:
             yield f"--probe {name} is scored already: it selects or reports"
 
 
-def _losses(recipe: Recipe) -> Iterator[str]:
-    if recipe.loss and recipe.shape and recipe.shape not in LOSS_SHAPES[recipe.loss]:
-        losses = ", ".join(name for name, shapes in LOSS_SHAPES.items() if recipe.shape in shapes)
-        takes = " or ".join(LOSS_SHAPES[recipe.loss])
-        yield f"--loss {recipe.loss} learns from {takes}, not from {recipe.shape}; for {recipe.shape}: {losses}"
-    cached = sorted({loss for loss in (recipe.loss, *_more(recipe)) if loss and loss.startswith("cached_")})
-    for loss in cached:
-        if recipe.gradient_checkpointing:
+@_rule("loss", "shape", "columns", "train_data")
+def _loss_and_shape(recipe: Recipe) -> Iterator[str]:
+    if not recipe.loss:
+        return
+    left, because = shapes(recipe)
+    if not set(left) & set(LOSS_SHAPES[recipe.loss]):
+        why = f"not from {recipe.shape}" if recipe.shape else f"and {because}"
+        yield f"--loss {recipe.loss} learns from {' or '.join(LOSS_SHAPES[recipe.loss])}, {why}; {_losses_for(left)}"
+
+
+def cached(recipe: Recipe) -> list[str]:
+    """The cached losses of a recipe, that of further data too."""
+    losses = (recipe.loss, *(loss for loss, _ in named_losses(recipe.more_data)))
+    return sorted({loss for loss in losses if loss and loss.startswith("cached_")})
+
+
+@_rule("loss", "more_data", "gradient_checkpointing")
+def _cached_and_checkpointing(recipe: Recipe) -> Iterator[str]:
+    if recipe.gradient_checkpointing:
+        for loss in cached(recipe):
             yield (
                 f"--loss {loss} does not go with --gradient-checkpointing: it runs the batch twice in small pieces "
                 "already; leave one of them out"
             )
-        if recipe.sparse:
+
+
+@_rule("loss", "more_data", "sparse")
+def _cached_and_sparse(recipe: Recipe) -> Iterator[str]:
+    if recipe.sparse:
+        for loss in cached(recipe):
             yield f"--loss {loss} is for dense models; with --sparse {recipe.sparse}: --loss mnrl"
-        if recipe.mini_batch > recipe.batch_size:
-            yield f"--mini-batch is {recipe.mini_batch}, more than --batch-size {recipe.batch_size}"
-    if recipe.forward in ("packed", "chunked") and cached:
-        yield f"--forward {recipe.forward} does not go with --loss {cached[0]}, which cuts the batch itself"
 
 
-def _more(recipe: Recipe) -> list[str | None]:
-    return [loss for loss, _ in named_losses(recipe.more_data)]
+@_rule("loss", "more_data", "mini_batch", "batch_size")
+def _mini_batch_in_batch(recipe: Recipe) -> Iterator[str]:
+    if cached(recipe) and recipe.mini_batch is not None and recipe.mini_batch > recipe.batch_size:
+        yield f"--mini-batch is {recipe.mini_batch}, more than --batch-size {recipe.batch_size}"
 
 
-def _model(recipe: Recipe) -> Iterator[str]:
+@_rule("forward", "gradient_checkpointing")
+def _packed_and_checkpointing(recipe: Recipe) -> Iterator[str]:
+    if recipe.forward == "packed" and recipe.gradient_checkpointing:
+        yield "--forward packed keeps what --gradient-checkpointing computes again; plain and chunked go with it"
+
+
+@_rule("forward", "loss", "more_data")
+def _cached_and_forward(recipe: Recipe) -> Iterator[str]:
+    if recipe.forward in ("packed", "chunked") and (losses := cached(recipe)):
+        yield f"--forward {recipe.forward} does not go with --loss {losses[0]}, which cuts the batch itself"
+
+
+@_rule("merge", "lora")
+def _merged_adapters(recipe: Recipe) -> Iterator[str]:
     if recipe.merge and recipe.lora is None:
         yield "--merge writes adapters into their base, and there are none: add --lora"
+
+
+@_rule("active_dims", "sparse")
+def _active_dims(recipe: Recipe) -> Iterator[str]:
     if recipe.active_dims is not None and recipe.sparse != "csr":
         yield "--active-dims is for --sparse csr; how many a SPLADE model keeps active follows from --flops-weight"
-    if recipe.matryoshka and recipe.sparse:
+
+
+@_rule("matryoshka", "sparse")
+def _matryoshka(recipe: Recipe) -> Iterator[str]:
+    dimensions = recipe.matryoshka or ()
+    if len(set(dimensions)) != len(dimensions):
+        yield f"--matryoshka names a dimension twice: {' '.join(map(str, dimensions))}"
+    if dimensions and recipe.sparse:
         yield f"--matryoshka cuts dense embeddings; a sparse one (--sparse {recipe.sparse}) has no order to cut"
-    if recipe.matryoshka and len(set(recipe.matryoshka)) != len(recipe.matryoshka):
-        yield f"--matryoshka names a dimension twice: {' '.join(map(str, recipe.matryoshka))}"
+
+
+@_rule("mine_negatives", "sparse")
+def _mining_and_sparse(recipe: Recipe) -> Iterator[str]:
     if recipe.mine_negatives and recipe.sparse:
         yield f"--mine-negatives looks with a dense model; with --sparse {recipe.sparse} leave it out"
+
+
+@_rule("sparse", "lora")
+def _adapters_and_autoencoder(recipe: Recipe) -> Iterator[str]:
     if recipe.sparse == "csr" and recipe.lora is not None:
         # Adapters freeze all else, and an autoencoder that stays as random as it began is no use.
         yield "--lora does not go with --sparse csr: the autoencoder is trained whole; leave one of them out"
+
+
+def unread(recipe: Recipe, wrong: Collection[str] = ()) -> dict[str, str]:
+    """Fields that are not as by default and that no part of the run reads, each with why: what would read it.
+
+    Args:
+        recipe, wrong: as ``together`` takes them.
+    """
+    found: dict[str, str] = {}
+    for field, (others, rule) in UNREAD.items():
+        if {field, *others}.isdisjoint(wrong) and getattr(recipe, field) != getattr(type(recipe), field):
+            found.update((field, why) for why in rule(recipe))
+    return found
+
+
+def told(field: str, values: Sequence[Any], why: str, where: str = "") -> str:
+    """The sentence for a field that nothing reads.
+
+    Args:
+        field: its name.
+        values: that it has, one in a recipe, one or more in a sweep.
+        why: as ``unread`` has it.
+        where: in which cells of a sweep, to stand behind "nothing reads it".
+    """
+    flag, end = "--" + field.replace("_", "-"), "sweep those without it" if where else "leave it out"
+    return f"{flag} is {' or '.join(map(str, values))}, and nothing reads it{where}: {why}; {end}"
+
+
+def _temperature(recipe: Recipe) -> Iterator[str]:
+    if {recipe.loss, *(loss for loss, _ in named_losses(recipe.more_data))} <= {*WITHOUT_TEMPERATURE}:
+        those = ", ".join(loss for loss in LOSS_SHAPES if loss not in WITHOUT_TEMPERATURE)
+        yield f"--loss {recipe.loss} has none, {those} have one"
+
+
+def _mini_batch(recipe: Recipe) -> Iterator[str]:
+    # The number that is taken where none is given does no harm: records of before hold it.
+    if recipe.mini_batch != MINI_BATCH and not cached(recipe):
+        yield "it is for --loss cached_mnrl"
+
+
+def _negative_margin(recipe: Recipe) -> Iterator[str]:
+    if not recipe.mine_negatives:
+        yield "it is for --mine-negatives, as in --mine-negatives 3"
+
+
+def _flops_weight(recipe: Recipe) -> Iterator[str]:
+    if recipe.sparse == "csr":
+        yield "it is for a SPLADE model, and --sparse csr makes an autoencoder"
+
+
+# By field: the others that decide whether it is read, and what says that it is not.
+UNREAD: dict[str, tuple[tuple[str, ...], Rule]] = {
+    "temperature": (("loss", "more_data"), _temperature),
+    "mini_batch": (("loss", "more_data"), _mini_batch),
+    "negative_margin": (("mine_negatives",), _negative_margin),
+    "flops_weight": (("sparse",), _flops_weight),
+}

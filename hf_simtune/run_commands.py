@@ -15,6 +15,7 @@ from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE
 from hf_simtune.recipe import Recipe
+from hf_simtune.rules import named_losses
 
 if TYPE_CHECKING:
     from hf_simtune.run_set import RunSet
@@ -61,6 +62,11 @@ def _is_data(target: str) -> bool:
     return Path(target).exists() and target not in catalogue.all_recipes()
 
 
+def _further(chosen: Recipe) -> list[str]:
+    """The names of further training data."""
+    return [data for _, data in named_losses(chosen.more_data)] if isinstance(chosen.more_data, tuple) else []
+
+
 def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     """Run a recipe with the flags that were given, once for each model that they name."""
     from hf_simtune import terminal
@@ -81,6 +87,10 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
         resolved = chosen.offline() if arguments.offline else chosen
         problems += [*resolved.check(), *model_names.of_recipe(resolved)]
         problems += spec.check_names(resolved, offline=arguments.offline)
+        if any(Path(name).is_file() for name in (resolved.train_data, *_further(resolved))):
+            from hf_simtune.data.columns import check_columns  # imports what reads files
+
+            problems += check_columns(resolved)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)), hint=f"See: {arguments.parser.prog} --help")
     if arguments.offline:

@@ -9,7 +9,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_simtune.recipe import Recipe
 
-__all__ = ["LONG", "EvaluateEvenly", "StopWithoutGain", "evaluations", "patience"]
+__all__ = ["LONG", "EvaluateEvenly", "StopWithoutGain", "evaluations", "patience", "warmup"]
 
 LONG = 10  # epochs beyond which a run stops by itself when it gains nothing
 PATIENCE = 5
@@ -36,19 +36,26 @@ class EvaluateEvenly(TrainerCallback):
     ) -> None:
         """A sampler without duplicates may run out of batches before the last planned step."""
         last_epoch = state.epoch is not None and math.ceil(state.epoch - 1e-9) >= math.ceil(args.num_train_epochs)
-        if last_epoch and state.global_step < state.max_steps:
+        if last_epoch and state.global_step < state.max_steps and not control.should_training_stop:
             control.should_log = control.should_evaluate = control.should_save = True
 
 
 class StopWithoutGain(TrainerCallback):
     """Ends training after so many scores in a row without a better one; a patience of 0 never does.
 
-    It reads the trainer's own log, which a resumed run has too: the libraries' callback starts to count anew.
+    Scores from the warm-up do not count against a run: next to nothing has been learnt at so low a rate. It reads the
+    trainer's own log, which a resumed run has too: the libraries' callback starts to count anew.
+
+    Args:
+        metric: name of the score in the log.
+        patience: scores.
+        warmup: share of the steps in which the learning rate rises, 0 to below 1.
     """
 
-    def __init__(self, metric: str, patience: int) -> None:
+    def __init__(self, metric: str, patience: int, warmup: float = 0.0) -> None:
         self.metric = metric
         self.patience = patience
+        self.warmup = warmup
         self.stopped: str | None = None
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -58,10 +65,11 @@ class StopWithoutGain(TrainerCallback):
 
     def look(self, state: TrainerState) -> bool:
         """Whether a run is to end where it is; one that was interrupted behind its end makes no further step."""
-        scores = [float(entry[self.metric]) for entry in state.log_history if self.metric in entry]
-        scores = [-math.inf if math.isnan(value) else value for value in scores]
+        entries = [entry for entry in state.log_history if self.metric in entry]
+        scores = [-math.inf if math.isnan(value := float(entry[self.metric])) else value for entry in entries]
         best = max(range(len(scores)), key=lambda i: (scores[i], -i), default=0)
-        if 0 < self.patience <= len(scores) - 1 - best and state.global_step < state.max_steps:
+        warm = sum(entry["step"] <= math.ceil(self.warmup * state.max_steps) for entry in entries) if self.warmup else 0
+        if 0 < self.patience <= len(scores) - max(best + 1, warm) and state.global_step < state.max_steps:
             self.stopped = (
                 f"no better score in {self.patience} evaluations, at step {state.global_step} of {state.max_steps}"
             )
@@ -71,6 +79,11 @@ class StopWithoutGain(TrainerCallback):
 def evaluations(recipe: Recipe) -> int:
     """How often a recipe scores the selection rows: ten times, or once an epoch if that is more."""
     return recipe.evaluations or max(10, math.ceil(recipe.epochs))
+
+
+def warmup(recipe: Recipe) -> float:
+    """The share of the steps in which the learning rate rises; a constant one does not."""
+    return 0.0 if recipe.scheduler == "constant" else recipe.warmup
 
 
 def patience(recipe: Recipe) -> int:

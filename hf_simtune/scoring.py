@@ -37,6 +37,7 @@ class Scored:
     group: NDArray[np.int64]
     gold: NDArray[np.float64]
     similarities: NDArray[np.float64]
+    prompt: str | None = None  # what stood before each sentence, "" where nothing; None: encoded earlier, in a run
 
 
 def score(
@@ -47,6 +48,7 @@ def score(
     columns: tuple[str, ...] | None = None,
     score_range: tuple[float, float] | None = None,
     skip_bad_rows: bool = False,
+    prompt: str | None = None,
     progress: bool = False,
 ) -> Scored:
     """Spearman correlation of a model's similarities with the scores of some rows.
@@ -58,13 +60,14 @@ def score(
         columns: the two sentences and the score, where their names do not tell.
         score_range: scale of the scores, lowest and highest.
         skip_bad_rows: drop and count rows that cannot be used.
+        prompt: stands before each sentence; None keeps the model's own default prompt, ``""`` takes it away.
         progress: show a bar while encoding.
 
     Raises:
         RequestError, DataError, HubError: with what was wrong where.
     """
     loaded = load(data, columns=columns, score_range=score_range, skip_bad_rows=skip_bad_rows, expect=("scored",))
-    encoder, facts = models.load(model, revision)
+    encoder, facts = models.load(model, revision, prompt=prompt)
     rows = loaded.dataset
     gold = np.asarray(rows["score"], dtype=np.float64)
     encoded = sts.encode(encoder, rows, progress=progress)
@@ -79,6 +82,7 @@ def score(
         group=groups(rows),
         gold=gold,
         similarities=found,
+        prompt=facts.prompt,
     )
 
 
@@ -113,6 +117,7 @@ def compare(
     columns: tuple[str, ...] | None = None,
     score_range: tuple[float, float] | None = None,
     skip_bad_rows: bool = False,
+    prompt: str | None = None,
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[Scored, list[tuple[Scored, Comparison]]]:
@@ -121,10 +126,30 @@ def compare(
     A candidate is a model, a run folder or a ``scores.parquet``. One file or run folder alone is its base against its
     tuned model. Models need ``data``; files hold their own.
 
+    Args:
+        candidates: two or more, or one file or run folder.
+        data, columns, score_range, skip_bad_rows: the scored rows, as for :func:`score`.
+        prompt: stands before each sentence, of every model among the candidates; None keeps each model's own default
+            prompt, ``""`` takes it away. Files and run folders were encoded earlier and keep theirs.
+        seed: of the bootstrap.
+        progress: show a bar while encoding.
+
     Raises:
         RequestError: nothing to compare, or candidates scored on different rows.
     """
     files = {name: path for name in candidates if (path := _scores_path(name))}
+    if files and len(files) == len(set(candidates)):
+        problems = []
+        if data is not None and len(candidates) > 1:
+            problems.append(f"--data {data} has no use: run folders and scores files hold their own rows")
+        if prompt is not None:
+            problems.append(
+                f"--prompt {prompt!r} has no use: run folders and scores files hold similarities; nothing is encoded"
+            )
+        if problems:
+            raise RequestError(
+                problems, hint="To score models on other rows or with a prompt, name the models: RUN/model"
+            )
     if len(candidates) == 1 and files:
         scored = list(from_file(next(iter(files.values()))))
     else:
@@ -133,12 +158,7 @@ def compare(
                 f"{len(candidates)} model to compare: name two or more, or one run folder",
                 hint="As in: hf-simtune compare MODEL_A MODEL_B --data sentence-transformers/stsb:test",
             )
-        if len(files) == len(candidates) and data is not None:
-            raise RequestError(
-                f"--data {data} has no use: run folders and scores files hold their own rows",
-                hint="To score models on other rows, name the models: RUN/model",
-            )
-        if len(files) < len(candidates) and data is None:
+        if len(files) < len(set(candidates)) and data is None:
             raise RequestError(
                 "models are compared on rows: name them", hint="As in: --data sentence-transformers/stsb:test"
             )
@@ -154,6 +174,7 @@ def compare(
                         columns=columns,
                         score_range=score_range,
                         skip_bad_rows=skip_bad_rows,
+                        prompt=prompt,
                         progress=progress,
                     )
                 )

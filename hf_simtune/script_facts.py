@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import math
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,9 @@ from hf_simtune.evaluation.sts import Model
 from hf_simtune.models import facts_of
 from hf_simtune.record import Checkpoint, Leakage, ModelFacts, Source, Training
 
-__all__ = ["arguments", "base", "leaks", "training"]
+__all__ = ["arguments", "base", "leaks", "prompt", "training"]
+
+log = logging.getLogger("hf_simtune")
 
 LABELS = ("label", "labels", "score", "scores")  # columns that the trainer's collator takes for labels
 TOLD = (
@@ -35,6 +39,26 @@ def base(model: Model) -> ModelFacts:
     hub_id = card.base_model or None
     name = hub_id or Path(str(getattr(getattr(model[0], "auto_model", None), "name_or_path", "") or "model")).name
     return facts_of(model, name or "model", hub_id=hub_id, revision=card.base_model_revision)
+
+
+def prompt(args: TrainingArguments) -> str | None:
+    """The prompt that the script trains each text with; None, and a warning, where columns or sets have several."""
+    given = getattr(args, "prompts", None)
+    if not given or isinstance(given, str):
+        return given or None
+    leaves = list(_leaves(given))
+    several = list(dict.fromkeys(leaves if len(leaves) > 1 else [*leaves, ""]))  # one column's alone is not all texts'
+    if len(several) == 1:
+        return several[0] or None
+    told = ", ".join(map(repr, several))
+    log.warning("the script trains with several prompts (%s): base and trained model are scored without one", told)
+    return None
+
+
+def _leaves(prompts: Any) -> Iterator[str]:
+    """The texts of prompts by column, by data set, or both; a column without one has the empty text."""
+    for value in prompts.values() if isinstance(prompts, dict) else [prompts]:
+        yield from _leaves(value) if isinstance(value, dict) else [str(value or "")]
 
 
 def arguments(args: TrainingArguments) -> dict[str, Any]:

@@ -13,11 +13,25 @@ LOST = 0.005  # Spearman that a probe may lose, half a point
 def separated(record: RunRecord) -> bool | None:
     """Whether similarities spread wider, agree better with the scores, and no probe lost half a point or more.
 
-    Wider alone may be noisier. None for a run on anything but plain sentences, and where the spread was not measured.
+    Wider alone may be noisier. None for a run on anything but plain sentences, where the spread was not measured, and
+    where nothing was probed that could have been lost.
     """
-    if record.training.source.shape != "sentences" or record.spread is None:
+    if not _asked(record):
         return None
-    return record.spread.verdict == "wider" and record.verdict == "improved" and not _lost(record)
+    found = _wider(record) and record.verdict == "improved" and not _lost(record)
+    return None if found and not _probed(record) else found
+
+
+def _asked(record: RunRecord) -> bool:
+    return record.training.source.shape == "sentences" and record.spread is not None
+
+
+def _wider(record: RunRecord) -> bool:
+    return record.spread is not None and record.spread.verdict == "wider"
+
+
+def _probed(record: RunRecord) -> list[str]:
+    return [evaluation.source.title for evaluation in record.evaluations if evaluation.role == "probe"]
 
 
 def _lost(record: RunRecord) -> list[tuple[str, float]]:
@@ -34,15 +48,19 @@ def _lost(record: RunRecord) -> list[tuple[str, float]]:
 
 def sentence(record: RunRecord) -> str:
     """The answer in words, with what is missing; empty where the question does not arise."""
-    answer = separated(record)
-    if answer is None or record.spread is None:
+    if not _asked(record):
         return ""
-    probed = [evaluation.source.title for evaluation in record.evaluations if evaluation.role == "probe"]
+    answer = separated(record)
+    wider = f"Similarities on {record.report.source.title} spread wider and agree better with the scores"
+    if answer is None:
+        return (
+            f"Wider separation of similar sentences: cannot tell. {wider}, but what that cost elsewhere was not "
+            "measured, as with --probe sentence-transformers/stsb:test."
+        )
     if answer:
-        kept = f", and {' and '.join(probed)} lost less than half a point" if probed else "; nothing else was probed"
-        yes = "Wider separation of similar sentences: yes. Similarities spread wider and agree better with the scores"
-        return f"{yes}{kept}."
-    missing = [] if record.spread.verdict == "wider" else ["similarities do not spread wider"]
+        kept = f"{' and '.join(_probed(record))} lost less than half a point"
+        return f"Wider separation of similar sentences: yes. {wider}, and {kept}."
+    missing = [] if _wider(record) else ["similarities do not spread wider"]
     missing += [] if record.verdict == "improved" else ["they do not agree better with the scores"]
     missing += [f"{title} changed by {signed(change)} points" for title, change in _lost(record)]
     return f"Wider separation of similar sentences: no. {'; '.join(missing).capitalize()}."

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import textwrap
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from hf_simtune.card_figure import QUIET, RULE, TEXT, TUNED, empty, encoded, short, styled
@@ -11,6 +14,9 @@ from hf_simtune.set_plan import shown as in_words
 from hf_simtune.sweep_figures import Figures, best, figures
 from hf_simtune.sweep_page import heading, result, said
 from hf_simtune.sweep_pictures import Measure, grid_axes, measures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
 
 __all__ = ["picture", "render"]
 
@@ -61,13 +67,10 @@ def picture(made: RunSet) -> bytes | None:
         return encoded(figure)
 
 
-def _heat_map(axes: object, made: RunSet, measure: Measure, found: dict[int, Figures]) -> None:
-    from matplotlib.axes import Axes
+def _heat_map(axes: Axes, made: RunSet, measure: Measure, found: dict[int, Figures]) -> None:
     from matplotlib.colors import to_rgba
     from matplotlib.patches import Rectangle
 
-    if not isinstance(axes, Axes):
-        raise TypeError(f"{axes!r} is no Axes")
     columns, rows = grid_axes(made)
     values = {index: value for index, f in found.items() if (value := measure.value(f)) is not None}
     low, high = min(values.values()), max(values.values())
@@ -84,7 +87,7 @@ def _heat_map(axes: object, made: RunSet, measure: Measure, found: dict[int, Fig
             axes.add_patch(box)
     axes.imshow(colours, aspect="auto", interpolation="nearest")
     axes.grid(visible=False)
-    axes.set_title(short(measure.title))
+    axes.set_title(textwrap.fill(short(measure.title), 40))
     axes.set_xticks(range(len(columns.values)), [in_words(columns.field, value) for value in columns.values])
     axes.set_yticks(range(len(rows.values)), [in_words(rows.field, value) for value in rows.values])
     axes.set_xlabel(columns.field)

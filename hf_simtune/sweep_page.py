@@ -151,7 +151,20 @@ def notes(made: RunSet) -> list[str]:
         )
     if all(figures(record).spread.anisotropy is None for record in made.records.values()):
         told.append("Spread and anisotropy were not measured in these runs.")
+    elif said_of_guard := _guard(made):
+        told.append(said_of_guard)
     return told
+
+
+def _guard(made: RunSet) -> str:
+    """What the guard found in the finished cells."""
+    found = {index: figures(record).findings for index, record in made.records.items()}
+    unhealthy = [label(made.cells[index].values, made.plan) for index, names in found.items() if names]
+    if not unhealthy:
+        return f"The guard was silent: nothing collapsed in {wording.count(len(found), 'run')}."
+    return (
+        f"The guard found something in {len(unhealthy)} of {wording.count(len(found), 'run')}: {'; '.join(unhealthy)}."
+    )
 
 
 def failures(made: RunSet) -> list[str]:

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from hf_simtune import flags, model_names, search, sweep_page
+from hf_simtune import flags, model_names, rules, search, sweep_page
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
-from hf_simtune.fields import NONE
+from hf_simtune.fields import NONE, wrong_fields
 from hf_simtune.recipe import Recipe, fields, is_hub_name
 from hf_simtune.run_set import Runs, RunSet
 from hf_simtune.set_plan import Axis, Cell, Plan, folder_for, label, shown, value_text
@@ -28,6 +28,9 @@ NEVER = {
     "select_on": "cells are compared on the same selection rows",
     "report_on": "the winner is reported on rows that were settled before",
 }
+
+# Fields that name a model or data, which can be looked up where they are in order.
+NAMES = {"model", "train_data", "more_data", "select_on", "report_on", "probe"}
 
 log = logging.getLogger("hf_simtune")
 
@@ -142,15 +145,37 @@ def check(planned: Plan) -> list[str]:
                 for name in axis.values
                 if isinstance(name, str) and is_hub_name(name)
             ]
+    idle: dict[tuple[str, str], list[dict[str, Any]]] = {}  # a field that nothing reads and why -> the cells
     for values in everything:
-        chosen = dataclasses.replace(planned.recipe, **values)
+        chosen = resolved = dataclasses.replace(planned.recipe, **values)
         problems = chosen.check()
-        if not problems:
+        if isinstance(chosen.name, str) and not NAMES & set(wrong_fields(chosen)):
             resolved = chosen.offline() if planned.offline else chosen
-            problems = [*resolved.check(), *model_names.of_recipe(resolved)]
+            problems += [*resolved.check(), *model_names.of_recipe(resolved)]
             problems += spec.check_names(resolved, offline=planned.offline)
-        found += [problem for problem in problems if problem not in found]
-    return found
+        unread = {**rules.unread(resolved, wrong_fields(resolved)), **model_names.unread(resolved)}
+        for field, why in unread.items():
+            idle.setdefault((field, why), []).append(values)
+        once = [*found, *(rules.told(field, [getattr(resolved, field)], why) for field, why in unread.items())]
+        found += [problem for problem in dict.fromkeys(problems) if problem not in once]
+    return found + [_idle(field, why, cells, planned) for (field, why), cells in idle.items()]
+
+
+def _idle(field: str, why: str, refused: Sequence[dict[str, Any]], planned: Plan) -> str:
+    """One sentence for all cells in which nothing reads a field: they would be runs that differ in nothing."""
+    given = list(dict.fromkeys(values.get(field, getattr(planned.recipe, field)) for values in refused))
+    told = {
+        axis.field: list(dict.fromkeys(values[axis.field] for values in refused))
+        for axis in planned.axes
+        if axis.field != field
+    }
+    all_of = {axis.field: len(axis.values) for axis in planned.axes}
+    cells = ", ".join(
+        f"{name}={' or '.join(shown(name, value) for value in values)}"
+        for name, values in told.items()
+        if len(values) < all_of[name]
+    )
+    return rules.told(field, given, why, f" in the cells with {cells}" if cells else "")
 
 
 def is_single(hint: Any) -> bool:

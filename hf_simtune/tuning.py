@@ -206,7 +206,7 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
         callback.begin(model, progress=_shown())
     evaluator = SimilarityEvaluator(inputs.select.dataset, log_file=folder.trainer / train.SCORED)
     base_score = callback.base_score("select")
-    stopper = schedule.StopWithoutGain(evaluator.best_model_key, schedule.patience(recipe))
+    stopper = schedule.StopWithoutGain(evaluator.best_model_key, schedule.patience(recipe), schedule.warmup(recipe))
     trainer = train.build(
         recipe,
         prepared.losses,

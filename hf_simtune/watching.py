@@ -59,6 +59,7 @@ class BeforeAfter(TrainerCallback):
         self.checks = checks
         self.dimensions = tuple(dimensions)
         self.seed = seed
+        self.prompt: str | None = None  # None: the model's own default
         self.before: list[Measured] | None = None
         self.guard: CollapseGuard | None = None
 
@@ -84,7 +85,9 @@ class BeforeAfter(TrainerCallback):
             raise RunError("nothing was scored before training: there is nothing to compare with")
         after = self.before
         if model is not None:
-            after = before_after.measure(model, self.rows, dimensions=self.dimensions, progress=progress)
+            after = before_after.measure(
+                model, self.rows, dimensions=self.dimensions, prompt=self.prompt, progress=progress
+            )
         parts, evaluations = [], []
         spread: Spread | None = None
         index: Reindex | None = None

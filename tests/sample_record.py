@@ -316,6 +316,7 @@ def lora() -> RunRecord:
         loss="mnrl",
         lora=LoRA(r=16, alpha=32, targets=("query", "value")),
         mine_negatives=3,
+        mini_batch=32,
         more_data=("cached_mnrl=sentence-transformers/all-nli/triplet:train",),
         prompt="sentence: ",
         evaluations=5,

@@ -25,9 +25,10 @@ from sentence_transformers.sparse_encoder import losses as sparse
 from tiny import tiny_model, tiny_splade
 from transformers import TrainerCallback
 
-from hf_simtune import SimtuneCallback, scores_file
+from hf_simtune import SimtuneCallback, scores_file, script_facts, writing
 from hf_simtune.data.load import load
 from hf_simtune.errors import RequestError
+from hf_simtune.evaluation.correlation import spearman
 from hf_simtune.record import RunRecord
 from hf_simtune.weights import weights_sha256
 
@@ -278,6 +279,62 @@ def test_leaks_are_looked_for_in_several_training_sets(folder: Path, rows: Datas
     assert callback.record is not None
     assert [leak.pairs_exact for leak in callback.record.leakage] == [32]
     assert callback.record.training.rows == len(rows) + 32
+
+
+def test_a_failure_after_the_last_step_costs_the_script_nothing(
+    folder: Path, rows: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writing, "write", full)
+    callback = SimtuneCallback(ROWS)
+    model, seen = train(folder, rows, tmp_path / "watched", callback)
+    plain, expected = train(folder, rows, tmp_path / "plain")
+    assert (weights_sha256(model), seen) == (weights_sha256(plain), expected)
+    assert callback.record is None
+    assert "the model is trained, but scoring it or writing" in caplog.text
+    assert "No space left on device" in caplog.text
+
+
+def test_a_script_that_trains_with_a_prompt_is_scored_with_it(folder: Path, rows: Dataset, tmp_path: Path) -> None:
+    callback, without = SimtuneCallback(ROWS), SimtuneCallback(ROWS)
+    train(folder, rows, tmp_path / "with", callback, prompts="river: ")
+    train(folder, rows, tmp_path / "without", without)
+    assert callback.record is not None
+    assert without.record is not None
+    assert (callback.record.base.prompt, callback.record.tuned.prompt) == ("river: ", "river: ")
+    data = load(ROWS).dataset
+    base = SentenceTransformer(str(folder), device="cpu")
+    first, second = (
+        base.encode([f"river: {text}" for text in data[name]], convert_to_tensor=True)
+        for name in ("sentence1", "sentence2")
+    )
+    expected = spearman(np.asarray(data["score"]), base.similarity_pairwise(first, second).double().numpy())
+    assert callback.record.report.base.spearman == pytest.approx(expected, abs=1e-9)
+    assert callback.record.report.base.spearman != without.record.report.base.spearman
+    assert "river: " in (tmp_path / "with" / "simtune" / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("prompts", "taken"),
+    [
+        (None, None),
+        ("", None),
+        ("query: ", "query: "),
+        ({"sentence1": "query: ", "sentence2": "query: "}, "query: "),
+        ({"sentence1": "query: ", "sentence2": "passage: "}, None),
+        ({"sentence1": "query: "}, None),
+        ({"one": {"anchor": "a: ", "positive": "a: "}, "two": {"anchor": "a: "}}, "a: "),
+        ({"one": {"anchor": "a: "}, "two": {"anchor": "b: "}}, None),
+    ],
+)
+def test_several_prompts_are_told_and_none_is_taken(
+    prompts: Any, taken: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = SentenceTransformerTrainingArguments(str(tmp_path), use_cpu=True, prompts=prompts)
+    assert script_facts.prompt(arguments) == taken
+    assert ("several prompts" in caplog.text) == (bool(prompts) and taken is None)
 
 
 # --- several processes

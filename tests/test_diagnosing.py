@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -10,12 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import CHECKOUT, Write
+from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from tiny import tiny_model
+from tiny import tiny_model, tiny_splade
 
 from hf_simtune import diagnose, diagnosing, diagnosis_page, plots, terminal
-from hf_simtune.errors import DataError, RequestError, RunError
+from hf_simtune.errors import DataError, HubError, RequestError, RunError
 from hf_simtune.evaluation import geometry
+from hf_simtune.evaluation.sts import Model
 
 SENTENCES = ["a goal in the last minute", "the match was cold", "rain at night", "a long road", "we eat late", "no"]
 PAIRS = "anchor\tpositive\n" + "".join(f"{a}\t{b}\n" for a, b in zip(SENTENCES[:3], SENTENCES[2:5], strict=True))
@@ -200,3 +203,146 @@ def test_the_command_prints_json_and_writes_a_picture(models: list[str], write: 
 
 def test_both_built_in_models_have_names_that_may_be_diagnosed() -> None:
     assert diagnosing._problems(["builtin:splade-MiniLM-L6", "builtin:all-MiniLM-L6-v2", "org/a"], None) == []
+
+
+@pytest.fixture(scope="module")
+def sparse(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    folder = tmp_path_factory.mktemp("sparse")
+    return [str(tiny_splade(folder / name, seed=seed)) for seed, name in enumerate(("splade-a", "splade-b"))]
+
+
+@pytest.fixture
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """The sentences that each model encodes; a sparse one takes four."""
+    seen: list[list[str]] = []
+    encode = diagnosing._encode
+    monkeypatch.setattr(diagnosing, "MOST_SPARSE", 4)
+
+    def kept(model: Model, texts: list[str], progress: bool) -> NDArray[np.float32]:
+        seen.append(texts)
+        return encode(model, texts, progress)
+
+    monkeypatch.setattr(diagnosing, "_encode", kept)
+    return seen
+
+
+def test_too_many_sentences_for_sparse_encoders_are_refused_before_any_model_is_loaded(
+    models: list[str], sparse: list[str], write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diagnosing, "MOST_SPARSE", 4)
+    monkeypatch.setattr("hf_simtune.models.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    data = write("lines.txt", "\n".join(SENTENCES))
+    for rows in (None, 5):
+        with pytest.raises(RequestError) as told:
+            diagnose([models[0], sparse[0], "builtin:splade-MiniLM-L6", sparse[1]], data, max_rows=rows)
+        assert f"{rows or 6} sentences are too many for 3 sparse encoders" in str(told.value)
+        assert f"({sparse[0]}, builtin:splade-MiniLM-L6, {sparse[1]})" in str(told.value)
+        assert "Leave --max-rows out" in str(told.value) and "--max-rows 4" in str(told.value)
+
+
+def test_without_a_wish_every_model_has_the_rows_that_a_sparse_encoder_takes(
+    models: list[str], sparse: list[str], write: Write, encoded: list[list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    repeated = [SENTENCES[0]] * 6 + SENTENCES
+    data = write("lines.txt", "\n".join(repeated))
+    found = diagnose([models[0], sparse[0]], data, seed=3)
+    order = [repeated[index] for index in np.random.default_rng(3).permutation(len(repeated))]
+    fits = next(n for n in range(1, len(order)) if len(set(order[: n + 1])) > 4)
+    assert encoded == [list(dict.fromkeys(order[:fits]))] * 2 and len(encoded[0]) == 4
+    for diagnosis in found:
+        assert (diagnosis.rows, diagnosis.rows_in_data, diagnosis.geometry.n) == (fits, 12, 4)
+        assert diagnosis.sparse_limit == 4
+    assert found[0].fingerprint == found[1].fingerprint
+    said = f"{sparse[0]}: a sparse encoder takes 4 sentences, its vectors being as wide as its vocabulary; {fits} of 12"
+    assert [record.levelno for record in caplog.records if said in record.getMessage()] == [logging.WARNING]
+    (note,) = (note for note in diagnosis_page.notes(found) if "rows were drawn" in note)
+    assert f"{fits} of 12 rows were drawn, the same for every model: a sparse encoder is among them" in note
+    assert "takes 4 distinct sentences" in note and "--max-rows" not in note
+    assert [one["sparse_limit"] for one in diagnosis_page.facts(found)] == [4, 4]
+
+
+def test_rows_are_left_out_for_a_sparse_encoder_only_where_they_are_too_many(
+    models: list[str], sparse: list[str], write: Write, encoded: list[list[str]], caplog: pytest.LogCaptureFixture
+) -> None:
+    pairs = write("pairs.tsv", PAIRS.replace(SENTENCES[4], SENTENCES[0]))  # 4 sentences
+    for diagnosis in diagnose([models[0], sparse[0]], pairs):
+        assert (diagnosis.rows, diagnosis.geometry.n, diagnosis.sparse_limit) == (3, 4, None)
+    assert diagnose(models, write("lines.txt", "\n".join(SENTENCES)))[0].geometry.n == 6
+    assert [len(texts) for texts in encoded] == [4, 4, 6, 6]
+    assert "sparse" not in caplog.text
+
+
+def test_models_that_cannot_be_diagnosed_are_told_together_before_the_data_and_the_first_load(
+    models: list[str], sparse: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hf_simtune.models.load", lambda *_, **__: pytest.fail("a model was loaded"))
+    wrong = []
+    for name, content in (("cross", {"model_type": "CrossEncoder"}), ("unmarked", {})):
+        folder = tmp_path / name
+        folder.mkdir()
+        wrong.append(str(folder))
+        (folder / "config_sentence_transformers.json").write_text(json.dumps(content), encoding="utf-8")
+        (folder / "modules.json").write_bytes((Path(sparse[0]) / "modules.json").read_bytes())
+    with pytest.raises(RequestError) as told:
+        diagnose([models[0], *wrong, "org/nowhere"], "no/where.csv")
+    assert len(told.value.problems) == 3
+    for part in ("cross is a CrossEncoder", "unmarked has the modules of a sparse encoder", "the model 'org/nowhere'"):
+        assert part in str(told.value)
+    with pytest.raises(HubError, match="'org/nowhere'"):
+        diagnose([models[0], "org/nowhere"], "no/where.csv")
+
+
+def with_prompts(model: str, folder: Path, prompts: dict[str, str], default: str | None) -> str:
+    made = SentenceTransformer(model, device="cpu")
+    made.prompts, made.default_prompt_name = dict(prompts), default
+    made.save(str(folder))
+    return str(folder)
+
+
+def test_a_prompt_is_put_before_each_sentence_of_every_model_and_told(
+    models: list[str], sparse: list[str], tmp_path: Path, write: Write
+) -> None:
+    data = write("lines.txt", "\n".join(SENTENCES))
+    own = with_prompts(models[1], tmp_path / "own", {"kitchen": "late in the kitchen "}, "kitchen")
+    found = diagnose([models[0], own, sparse[0]], data, prompt="what <is> it ")
+    assert [(one.prompt, one.prompt_given) for one in found] == [("what <is> it ", True)] * 3
+    for name, diagnosis in zip(models, found, strict=False):
+        by_hand = SentenceTransformer(name, device="cpu").encode([f"what <is> it {text}" for text in SENTENCES])
+        assert diagnosis.geometry.mean == pytest.approx(geometry.measure(by_hand).mean, abs=1e-6)
+    assert abs(found[2].geometry.mean - diagnose(sparse[:1], data)[0].geometry.mean) > 1e-3
+    assert [one["prompt"] for one in diagnosis_page.facts(found)] == ["what <is> it "] * 3
+    assert diagnosis_page.rows(found)[-1] == diagnosis_page.Row(
+        "prompt", ("'what <is> it '",) * 3, "Put before each sentence, by --prompt."
+    )
+    for name in ("a.svg", "a.html"):
+        diagnosis_page.write(found, str(tmp_path / name))
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "cosine similarity, prompt &#39;what &lt;is&gt; it &#39;" in text and "<is>" not in text
+
+
+def test_no_prompt_takes_a_default_one_away_and_is_told(models: list[str], tmp_path: Path, write: Write) -> None:
+    own = with_prompts(models[0], tmp_path / "own", {"kitchen": "late in the kitchen "}, "kitchen")
+    data = write("lines.txt", "\n".join(SENTENCES))
+    (plain,), (without,) = diagnose(models[:1], data), diagnose([own], data, prompt="")
+    assert without.geometry == plain.geometry
+    assert (without.prompt, without.prompt_given, plain.prompt_given) == ("", True, False)
+    assert [row.values for row in diagnosis_page.rows([without]) if row.label == "prompt"] == [("none",)]
+    assert not [row for row in diagnosis_page.rows([plain]) if row.label == "prompt"]
+
+
+def test_prompts_that_a_model_brings_along_and_does_not_use_are_warned_of(
+    models: list[str], tmp_path: Path, write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    prompts = {"query": "query: ", "passage": "passage: ", "document": ""}
+    data = write("lines.txt", "\n".join(SENTENCES))
+    silent = with_prompts(models[0], tmp_path / "silent", prompts, None)
+    said = (
+        "silent has prompts (query, passage) and no default: its sentences are encoded without one; --prompt sets one"
+    )
+    diagnose([silent], data)
+    assert [r.levelno for r in caplog.records if r.getMessage() == said] == [logging.WARNING]
+    caplog.clear()
+    diagnose([silent], data, prompt="")
+    diagnose([silent], data, prompt="query: ")
+    diagnose([models[0], with_prompts(models[0], tmp_path / "chosen", prompts, "query")], data)
+    assert "has prompts" not in caplog.text

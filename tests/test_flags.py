@@ -216,6 +216,7 @@ def filled() -> Recipe:
         eval_score_range=(0.0, 5.0),
         probe=("p.csv",),
         loss="mnrl",
+        mini_batch=8,
         max_length=9,
         prompt="query: ",
         sparse="csr",
@@ -228,7 +229,7 @@ def filled() -> Recipe:
 
 
 def test_the_word_none_unsets_every_optional_field_and_no_other() -> None:
-    assert len(OPTIONAL) == 20, "give a new optional field a value in filled()"
+    assert len(OPTIONAL) == 21, "give a new optional field a value in filled()"
     assert None not in [getattr(filled(), name) for name in OPTIONAL]
     for name in OPTIONAL:
         assert parse([flags.flag(name), "none"], filled()) == dataclasses.replace(filled(), **{name: None})  # type: ignore[arg-type]

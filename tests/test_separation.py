@@ -52,6 +52,15 @@ def test_one_that_fails_is_named(changes: dict[str, Any], told: str) -> None:
     assert ": no. " in sentence(record(**changes))
 
 
+def test_without_a_probe_there_is_no_answer() -> None:
+    alone = dataclasses.replace(record(), evaluations=record().evaluations[:1])
+    assert separated(alone) is None
+    assert sentence(alone).startswith("Wider separation of similar sentences: cannot tell.")
+    assert "--probe sentence-transformers/stsb:test" in sentence(alone)
+    found = record(verdict="no evidence")
+    assert separated(dataclasses.replace(found, evaluations=found.evaluations[:1])) is False
+
+
 def test_a_loss_below_half_a_point_is_none() -> None:
     assert separated(record(lost=0.0049)) is True
 

@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 from sample_record import HOSTILE
 
 from hf_simtune import grid_plots, sweep_card, sweep_figures, sweep_page, sweeping
+from hf_simtune.card_text import escape
 from hf_simtune.errors import RunError
 from hf_simtune.recipe import Recipe
 from hf_simtune.run_set import RunSet
+from hf_simtune.wording import points
 
 RECIPE = Recipe(
     name="trial",
@@ -180,6 +182,8 @@ def test_a_collapse_that_the_guard_saw_is_in_the_table(sweep: Callable[..., RunS
     record = made.records[2]
     sick = tuple(dataclasses.replace(health, findings=("collapsed",)) for health in record.health[-2:])
     made.records[2] = dataclasses.replace(record, health=record.health[:2] + sick)
+    assert "The guard was silent: nothing collapsed in 3 runs." in sweep_page.notes(sweep(ONE))
+    assert "The guard found something in 1 of 3 runs: temperature=0.2." in sweep_page.notes(made)
     assert [row[-1] for row in sweep_page.said(made).rows] == ["highest selection score", "", "collapsed"]
 
 
@@ -383,19 +387,19 @@ def test_the_markdown_page_has_the_same_result_and_table(sweep: Callable[..., Ru
     assert [[cell.replace("\\", "") for cell in row] for row in cells] == [list(row) for row in said.rows]
     assert "Highest selection score: temperature=0.1, epochs=2." in text
     assert "(plots/sweep.png)" in text and "hf-simtune sweep trial" in text
-    assert "Base, untouched: Spearman x 100 on the selection rows 70.00" in text
+    (told,) = (line for line in text.splitlines() if line.startswith("Base, untouched: "))
+    base = sweep_figures.figures(made.records[0]).base_selection
+    assert f"Spearman x 100 on the selection rows {points(base)}; " in told
     assert "](" not in sweep_card.render(made, "hf-simtune sweep trial"), "no picture, no link to one"
 
 
 def test_the_markdown_page_shows_hostile_text_as_text(sweep: Callable[..., RunSet]) -> None:
-    made = sweep({"train_data": ("builtin:sports/pairs:train", f"{HOSTILE}.csv")}, FakeRuns(failing=failing_on_csv))
-    text = sweep_card.render(made, "hf-simtune sweep trial")
-    assert "<script" not in text and "<img" not in text
-    assert {len(row) for row in rows_of(text)} == {len(sweep_page.said(made).head)}
-
-
-def failing_on_csv(recipe: Recipe) -> Exception | None:
-    return RunError(f"{HOSTILE} failed") if recipe.train_data.endswith("csv") else None
+    made = sweep(ONE)
+    for hostile in HOSTILE:
+        made.cells[1] = dataclasses.replace(made.cells[1], state="failed", problem=hostile)
+        text = sweep_card.render(made, "hf-simtune sweep trial")
+        assert escape(f"temperature=0.1 failed: {hostile}", 1000) in text
+        assert not re.search(r"^<|(?<!\\)<(script|img)", text, re.MULTILINE)
 
 
 def test_its_picture_is_the_same_bytes_each_time_and_only_of_two_axes(sweep: Callable[..., RunSet]) -> None:

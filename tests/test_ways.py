@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sentence_transformers import SentenceTransformer
-from tiny import tiny_model
+from tiny import tiny_model, tiny_static
 
 from hf_simtune import LoRA, Recipe, schedule, score, tune
 from hf_simtune.data import export
@@ -183,6 +183,32 @@ def test_a_resumed_run_stops_without_gain_at_the_same_step(
     first = run.record.training
     assert (again.steps, again.stopped, again.resumed) == (first.steps, first.stopped, 1)
     assert again.checkpoints == first.checkpoints
+
+
+@pytest.mark.slow
+def test_five_hundred_epochs_are_ended_early_and_not_before_the_rate_has_risen(place: Path, tmp_path: Path) -> None:
+    recipe = small(place, train_rows=32, epochs=500, evaluations=None, learning_rate=1e-3)
+    run = tune(recipe, out=tmp_path)
+    training = run.record.training
+    assert training.stopped is not None
+    assert training.stopped.startswith("no better score in 5 evaluations, at step ")
+    assert 500 * 2 // 10 < training.steps < 500 * 2
+    [checkpoint] = sorted((run.folder / "trainer").glob("checkpoint-*"), key=lambda path: int(path.name[11:]))[-1:]
+    logged = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))["log_history"]
+    assert max(entry["learning_rate"] for entry in logged if "learning_rate" in entry) > 0.95e-3
+    assert f"| epochs | {training.steps / 2:g} of 500 |" in card(run)
+
+
+def test_a_static_model_is_tuned_like_any_other(place: Path, tmp_path: Path) -> None:
+    tiny_static(tmp_path / "static")
+    run = tune(
+        small(place, model=str(tmp_path / "static"), select_on=backwards(place, "validation"), learning_rate=0.05),
+        out=tmp_path / "runs",
+    )
+    assert (run.record.base.max_length, run.record.tuned.max_length) == (None, None)
+    assert run.record.training.best_step > 0
+    assert not np.array_equal(embeddings(run.folder / "model"), embeddings(tmp_path / "static"))
+    assert "no limit given" in card(run)
 
 
 def test_patience_that_is_not_tried_stops_nothing(place: Path, tmp_path: Path) -> None:

@@ -69,16 +69,19 @@ class Encoded:
         return None if self.vectors.is_sparse else self.vectors.cpu().numpy()
 
 
-def encode(model: Model, rows: Dataset, *, batch_size: int = 64, progress: bool = False) -> Encoded:
+def encode(
+    model: Model, rows: Dataset, *, prompt: str | None = None, batch_size: int = 64, progress: bool = False
+) -> Encoded:
     """Encode the sentences of scored rows (columns sentence1, sentence2), each distinct one once, in fp32.
 
-    Nothing about the model changes: neither its training flag nor any random state.
+    Nothing about the model changes: neither its training flag nor any random state. ``prompt`` stands before each
+    sentence; without one the model's own default does.
     """
     first, second = list(rows["sentence1"]), list(rows["sentence2"])
     distinct = {sentence: index for index, sentence in enumerate(dict.fromkeys(first + second))}
     with undisturbed(model):
         vectors = model.encode(
-            list(distinct), batch_size=batch_size, convert_to_tensor=True, show_progress_bar=progress
+            list(distinct), prompt=prompt, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=progress
         )
     sides = [np.asarray([distinct[sentence] for sentence in side], dtype=np.int64) for side in (first, second)]
     return Encoded(model, vectors.float(), *sides)
