@@ -3,42 +3,28 @@
 from __future__ import annotations
 
 from hf_simtune.card_text import Markdown, code, escape
+from hf_simtune.loss_table import LOSSES
 from hf_simtune.record import RunRecord
 
-__all__ = ["LOSS_CLASSES", "loss_classes", "loss_words", "losses_of", "papers"]
+__all__ = ["PAPERS", "loss_classes", "loss_words", "losses_of", "papers"]
 
-# What the Hub's own cards call our losses: the classes of sentence-transformers.
-LOSS_CLASSES = {
-    "mnrl": "MultipleNegativesRankingLoss",
-    "cached_mnrl": "CachedMultipleNegativesRankingLoss",
-    "cosent": "CoSENTLoss",
-    "angle": "AnglELoss",
-    "cosine": "CosineSimilarityLoss",
-    "simcse": "MultipleNegativesRankingLoss",
-}
 AROUND = {"csr": "CSRLoss", "splade": "SpladeLoss", "sparse": "SpladeLoss"}  # by the kind of model
 UNKNOWN = "unknown"  # the loss of a script in which the libraries noted none
-PAPERS = {  # keys of templates/card_citation.md.jinja, by class
-    "MultipleNegativesRankingLoss": ("mnrl",),
-    "SparseMultipleNegativesRankingLoss": ("mnrl",),
-    "CachedMultipleNegativesRankingLoss": ("mnrl", "cached"),
-    "CoSENTLoss": ("cosent",),
-    "SparseCoSENTLoss": ("cosent",),
-    "AnglELoss": ("angle",),
-    "SparseAnglELoss": ("angle",),
-    "SpladeLoss": ("splade",),
-    "CSRLoss": ("csr",),
-    "MatryoshkaLoss": ("matryoshka",),
-}
+# What a card cites, by class: keys of templates/card_citation.md.jinja. A class of two losses is that of the first.
+PAPERS: dict[str, tuple[str, ...]] = {"SpladeLoss": ("splade",), "CSRLoss": ("csr",), "MatryoshkaLoss": ("matryoshka",)}
+for _entry in LOSSES.values():
+    for _name in filter(None, (_entry.dense, _entry.sparse)):
+        PAPERS.setdefault(_name, _entry.papers)
 
 
 def loss_classes(loss: str, kind: str = "dense", *, matryoshka: bool = False) -> tuple[str, ...]:
     """The classes that a loss of ours stands for on a kind of model: a wrapper first, if there is one."""
-    if loss not in LOSS_CLASSES:
+    if loss not in LOSSES:
         return (loss,)
+    entry = LOSSES[loss]
     if kind in AROUND:
-        return AROUND[kind], f"Sparse{LOSS_CLASSES[loss]}"
-    return ("MatryoshkaLoss", LOSS_CLASSES[loss]) if matryoshka else (LOSS_CLASSES[loss],)
+        return AROUND[kind], entry.sparse or entry.dense
+    return ("MatryoshkaLoss", entry.dense) if matryoshka else (entry.dense,)
 
 
 def losses_of(record: RunRecord) -> tuple[str, ...]:
@@ -64,8 +50,8 @@ def loss_words(record: RunRecord, loss: str) -> Markdown:
 def papers(record: RunRecord) -> set[str]:
     """What the card cites beside sentence-transformers' own paper."""
     found = {key for name in losses_of(record) for key in PAPERS.get(name, ())}
-    if "simcse" in (record.training.loss, *(further.loss for further in record.training.further)):
-        found.add("simcse")
+    named = (record.training.loss, *(further.loss for further in record.training.further))
+    found |= {key for name in named if name in LOSSES for key in LOSSES[name].papers}
     return found | ({"lora"} if record.training.lora is not None else set())
 
 

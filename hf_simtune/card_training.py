@@ -122,10 +122,10 @@ def kind(facts: ModelFacts) -> Markdown:
 
 def epochs(found: Training) -> Markdown:
     """Passes over the rows; of a run that ended early, how many of those that were planned."""
-    planned = text.setting(found.epochs)
-    if found.stopped is None or not found.checkpoints:
+    planned, done = text.setting(found.epochs), max((point.epoch for point in found.checkpoints), default=found.epochs)
+    if found.stopped is None or done >= found.epochs:
         return planned
-    return Markdown("{done} of {planned}").fill(done=text.setting(found.checkpoints[-1].epoch), planned=planned)
+    return Markdown("{done} of {planned}").fill(done=text.setting(done), planned=planned)
 
 
 def prompt(facts: ModelFacts) -> Markdown:

@@ -1,8 +1,8 @@
-"""The losses by name. What shapes each takes stands in rules.LOSS_SHAPES, which loads without torch."""
+"""The losses of loss_table as modules on a model, in what the recipe and the kind of model wrap around them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Any
 
 from sentence_transformers import SentenceTransformer, SparseEncoder, util
 from sentence_transformers.base.sampler import BatchSamplers
@@ -12,37 +12,11 @@ from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
 from torch import nn
 
 from hf_simtune.errors import RequestError
+from hf_simtune.loss_table import LOSSES
 from hf_simtune.recipe import Recipe
 from hf_simtune.rules import MINI_BATCH
 
-__all__ = ["DENSE", "SPARSE", "batch_sampler", "build"]
-
-DENSE: dict[str, Callable[[SentenceTransformer, Recipe], nn.Module]] = {
-    # van den Oord et al. 2018 (InfoNCE), Henderson et al. 2017: every other positive of the batch is a negative.
-    "mnrl": lambda model, recipe: dense.MultipleNegativesRankingLoss(model, scale=1 / recipe.temperature),
-    # Gao et al. 2021, arXiv:2101.06983: the same gradients as mnrl, a few rows in memory at a time.
-    "cached_mnrl": lambda model, recipe: dense.CachedMultipleNegativesRankingLoss(
-        model, scale=1 / recipe.temperature, mini_batch_size=recipe.mini_batch or min(MINI_BATCH, recipe.batch_size)
-    ),
-    # https://kexue.fm/archives/8847: the order of the similarities follows the order of the scores.
-    "cosent": lambda model, recipe: dense.CoSENTLoss(model, scale=1 / recipe.temperature),
-    # Li and Li 2023, arXiv:2309.12871: CoSENT on angles in the complex plane.
-    "angle": lambda model, recipe: dense.AnglELoss(model, scale=1 / recipe.temperature),
-    # Reimers and Gurevych 2019, arXiv:1908.10084: the cosine is the score, in squared error.
-    "cosine": lambda model, recipe: dense.CosineSimilarityLoss(model),
-    # Gao et al. 2021, arXiv:2104.08821: a sentence under another dropout is its own positive.
-    "simcse": lambda model, recipe: dense.MultipleNegativesRankingLoss(model, scale=1 / recipe.temperature),
-}
-# The same on sparse encoders, by cosine too: the figure that is reported is what is trained.
-SPARSE: dict[str, Callable[[SparseEncoder, Recipe], nn.Module]] = {
-    "mnrl": lambda model, recipe: sparse.SparseMultipleNegativesRankingLoss(
-        model, scale=1 / recipe.temperature, similarity_fct=util.cos_sim
-    ),
-    "cosent": lambda model, recipe: sparse.SparseCoSENTLoss(model, scale=1 / recipe.temperature),
-    "angle": lambda model, recipe: sparse.SparseAnglELoss(model, scale=1 / recipe.temperature),
-    "cosine": lambda model, recipe: sparse.SparseCosineSimilarityLoss(model),
-}
-SPARSE["simcse"] = SPARSE["mnrl"]
+__all__ = ["batch_sampler", "build"]
 
 
 def build(name: str, model: SentenceTransformer | SparseEncoder, recipe: Recipe) -> nn.Module:
@@ -57,20 +31,31 @@ def build(name: str, model: SentenceTransformer | SparseEncoder, recipe: Recipe)
         RequestError: the model does not take the loss, or has fewer dimensions than the recipe cuts to.
     """
     if not isinstance(model, SparseEncoder):
-        loss = DENSE[name](model, recipe)
+        loss: nn.Module = getattr(dense, LOSSES[name].dense)(model, **_options(name, recipe))
         return _matryoshka(model, loss, recipe.matryoshka) if recipe.matryoshka else loss
-    if name not in SPARSE:
-        raise RequestError(f"--loss {name} is for dense models; a sparse one takes {', '.join(SPARSE)}")
+    called = LOSSES[name].sparse
+    if called is None:
+        taken = ", ".join(other for other, entry in LOSSES.items() if entry.sparse)
+        raise RequestError(f"--loss {name} is for dense models; a sparse one takes {taken}")
     if recipe.matryoshka:
         raise RequestError("--matryoshka cuts dense embeddings, and the model is a sparse encoder")
     similarity = model.similarity_fn_name
-    loss = SPARSE[name](model, recipe)
+    by_cosine = {"similarity_fct": util.cos_sim} if LOSSES[name].in_batch else {}  # as what is reported
+    loss = getattr(sparse, called)(model, **_options(name, recipe), **by_cosine)
     model.similarity_fn_name = similarity  # SparseCosineSimilarityLoss sets it behind one's back
     if any(isinstance(module, SparseAutoEncoder) for module in model.children()):
         return sparse.CSRLoss(model, loss)
     return sparse.SpladeLoss(
         model, loss, document_regularizer_weight=recipe.flops_weight, use_document_regularizer_only=True
     )
+
+
+def _options(name: str, recipe: Recipe) -> dict[str, Any]:
+    """What a loss takes of the recipe, by the libraries' names."""
+    options: dict[str, Any] = {"scale": 1 / recipe.temperature} if LOSSES[name].temperature else {}
+    if LOSSES[name].cached:
+        options["mini_batch_size"] = recipe.mini_batch or min(MINI_BATCH, recipe.batch_size)
+    return options
 
 
 def _matryoshka(model: SentenceTransformer, loss: nn.Module, dimensions: tuple[int, ...]) -> nn.Module:
@@ -86,5 +71,4 @@ def _matryoshka(model: SentenceTransformer, loss: nn.Module, dimensions: tuple[i
 
 def batch_sampler(name: str) -> BatchSamplers:
     """Batches for a loss: a text that comes twice in a batch would be its own negative under mnrl."""
-    in_batch = name in ("mnrl", "cached_mnrl", "simcse")
-    return BatchSamplers.NO_DUPLICATES if in_batch else BatchSamplers.BATCH_SAMPLER
+    return BatchSamplers.NO_DUPLICATES if LOSSES[name].in_batch else BatchSamplers.BATCH_SAMPLER

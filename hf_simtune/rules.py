@@ -6,21 +6,14 @@ import re
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from hf_simtune.loss_table import LOSSES
+
 if TYPE_CHECKING:
     from hf_simtune.recipe import Recipe
 
 __all__ = ["LOSS_SHAPES", "MINI_BATCH", "cached", "default_loss", "named_losses", "together", "told", "unread"]
 
-# Which shapes a loss can learn from. The losses are built in losses.py, which needs torch; this table does not.
-LOSS_SHAPES: dict[str, tuple[str, ...]] = {
-    "mnrl": ("pairs", "triplets"),
-    "cached_mnrl": ("pairs", "triplets"),
-    "cosent": ("scored",),
-    "angle": ("scored",),
-    "cosine": ("scored",),
-    "simcse": ("sentences",),
-}
-WITHOUT_TEMPERATURE = ("cosine",)
+LOSS_SHAPES = {name: loss.shapes for name, loss in LOSSES.items()}
 COLUMNS = {"pairs": 2, "scored": 3, "triplets": 3, "sentences": 1}
 MINI_BATCH = 32  # rows that a cached loss runs at a time where nobody says, or the batch if that is smaller
 BUILTIN = re.compile(r"builtin:\w+/(\w+)")
@@ -177,7 +170,7 @@ def _loss_and_shape(recipe: Recipe) -> Iterator[str]:
 def cached(recipe: Recipe) -> list[str]:
     """The cached losses of a recipe, that of further data too."""
     losses = (recipe.loss, *(loss for loss, _ in named_losses(recipe.more_data)))
-    return sorted({loss for loss in losses if loss and loss.startswith("cached_")})
+    return sorted({loss for loss in losses if loss in LOSSES and LOSSES[loss].cached})
 
 
 @_rule("loss", "more_data", "gradient_checkpointing")
@@ -276,9 +269,9 @@ def told(field: str, values: Sequence[Any], why: str, where: str = "") -> str:
 
 
 def _temperature(recipe: Recipe) -> Iterator[str]:
-    if {recipe.loss, *(loss for loss, _ in named_losses(recipe.more_data))} <= {*WITHOUT_TEMPERATURE}:
-        those = ", ".join(loss for loss in LOSS_SHAPES if loss not in WITHOUT_TEMPERATURE)
-        yield f"--loss {recipe.loss} has none, {those} have one"
+    those = [name for name, loss in LOSSES.items() if loss.temperature]
+    if {recipe.loss, *(loss for loss, _ in named_losses(recipe.more_data))} <= LOSSES.keys() - those:
+        yield f"--loss {recipe.loss} has none, {', '.join(those)} have one"
 
 
 def _mini_batch(recipe: Recipe) -> Iterator[str]:

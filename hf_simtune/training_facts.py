@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from transformers import TrainerState
 
+from hf_simtune.loss_table import LOSSES
 from hf_simtune.preparing import Prepared
 from hf_simtune.record import Checkpoint, Training
 from hf_simtune.run_folder import Plan
@@ -29,7 +30,7 @@ def training(
         source=prepared.inputs.train.source,
         rows=len(prepared.texts),
         loss=plan.loss,
-        temperature=None if plan.loss == "cosine" else recipe.temperature,
+        temperature=recipe.temperature if LOSSES[plan.loss].temperature else None,
         epochs=recipe.epochs,
         steps=state.global_step,
         batch_size=recipe.batch_size,

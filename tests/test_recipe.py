@@ -459,21 +459,25 @@ def test_every_loss_of_the_table_can_be_built_on_every_model_that_takes_it(tmp_p
     from tiny import tiny_model, tiny_splade
     from torch import nn
 
-    from hf_simtune.losses import DENSE, SPARSE, build
+    from hf_simtune.loss_table import LOSSES
+    from hf_simtune.losses import build
     from hf_simtune.models import load
     from hf_simtune.rules import default_loss
 
-    assert set(DENSE) == set(LOSS_SHAPES)
-    assert set(SPARSE) == {name for name in LOSS_SHAPES if not name.startswith("cached_")}
+    assert set(LOSSES) == {"mnrl", "cached_mnrl", "cosent", "angle", "cosine", "simcse"}
+    assert [name for name, loss in LOSSES.items() if loss.sparse is None] == ["cached_mnrl"]
     assert all(shape in LOSS_SHAPES[default_loss(shape)] for shape in ("pairs", "scored", "triplets", "sentences"))
     folder = str(tiny_model(tmp_path / "tiny"))
     dense, _ = load(folder)
-    for name in DENSE:
-        assert isinstance(build(name, dense, GOOD), nn.Module)
+    for name in LOSSES:
+        loss = build(name, dense, GOOD)
+        assert isinstance(loss, nn.Module)
+        scale = getattr(loss, "scale", None)  # 1 / temperature, and nothing of the kind without one
+        assert scale == (pytest.approx(1 / GOOD.temperature) if LOSSES[name].temperature else None)
         cut = build(name, dense, dataclasses.replace(GOOD, matryoshka=(8, 32)))
         assert type(cut).__name__ == "MatryoshkaLoss"
     for sparse, facts in (load(str(tiny_splade(tmp_path / "splade"))), load(folder, sparse="csr", active_dims=8)):
-        for name in SPARSE:
+        for name in (name for name, loss in LOSSES.items() if loss.sparse):
             loss = build(name, sparse, GOOD)
             assert type(loss).__name__ == {"splade": "SpladeLoss", "csr": "CSRLoss"}[facts.kind]
             assert sparse.similarity_fn_name == facts.similarity, "a loss left its own similarity behind"
