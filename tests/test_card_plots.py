@@ -19,7 +19,7 @@ from PIL import Image
 from sample_record import HOSTILE, improved, no_evidence, with_text
 from test_report import DEV, TEST, both, row_scores, with_report
 
-from hf_simtune import card_plots
+from hf_simtune import card_figure, card_plots
 from hf_simtune.record import Checkpoint, RunRecord
 from hf_simtune.scores_file import RowScores
 
@@ -70,7 +70,7 @@ def test_the_pictures_are_pngs_twice_as_wide_as_a_card_and_name_no_date_and_no_p
         assert {name for name, _ in parts} <= {b"IHDR", b"pHYs", b"IDAT", b"IEND"}
         assert len(png) < 400_000
         image = pixels(png)
-        assert of_colour(image, card_plots.PAGE) > image.shape[0] * image.shape[1] / 2
+        assert of_colour(image, card_figure.PAGE) > image.shape[0] * image.shape[1] / 2
 
 
 def test_the_same_run_gives_the_same_bytes_whatever_a_matplotlibrc_says() -> None:
@@ -109,14 +109,14 @@ def test_base_and_tuned_have_the_reports_colours_each_in_its_panel() -> None:
     css = (CHECKOUT / "hf_simtune" / "templates" / "report.css").read_text(encoding="utf-8")
     light = dict(re.findall(r"--(\w+): (#\w+)", css.split("@media")[0]))
     for name in ("page", "text", "quiet", "rule", "base", "tuned"):
-        assert getattr(card_plots, name.upper()) == light[name]
+        assert getattr(card_figure, name.upper()) == light[name]
     part = row_scores(n=40)
     image = pixels(card_plots.render(improved(), [part])["scores.png"])
     middle = image.shape[1] // 2
     assert bluish(image[:, :middle]) == 0
     assert bluish(image[:, middle:]) > 1000
     image = pixels(card_plots.render(improved(), [part])["similarities.png"])
-    assert of_colour(image, card_plots.TUNED) > 1000
+    assert of_colour(image, card_figure.TUNED) > 1000
 
 
 def test_what_a_run_has_nothing_for_is_left_out() -> None:

@@ -113,7 +113,7 @@ def test_mined_negatives_are_on_record(place: Path, tmp_path: Path) -> None:
     assert training.mined.rows == training.rows
     assert 0 <= training.mined.pairs_without < 64
     assert training.loss == "mnrl"
-    plain = tune(dataclasses.replace(recipe, mine_negatives=0), out=tmp_path).record
+    plain = tune(dataclasses.replace(recipe, mine_negatives=0, negative_margin=0.05), out=tmp_path).record
     assert plain.training.mined is None
     assert losses(plain) != losses(run.record)
     assert "negative" in card(run)
