@@ -149,7 +149,7 @@ def parser() -> Parser:
     )
     _data_flags(compare, required=False)
     _prompt_flag(compare)
-    compare.add_argument("--seed", type=int, default=0, help="seed of the bootstrap [0]")
+    compare.add_argument("--seed", type=int, help="seed of the bootstrap [0; of a run folder alone, the run's own]")
     compare.add_argument("--out", metavar="FILE", help="page to write, .html: table, intervals, figures, moved rows")
     compare.add_argument("--force", action="store_true", help="write over a file that exists")
 

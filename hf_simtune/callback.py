@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -137,7 +138,7 @@ class SimtuneCallback(BeforeAfter):
         if step:
             self.base, self.before = kept.read(folder.path, self.rows)
             return
-        log.info("scoring the untouched model on %s", ", ".join(part.loaded.source.title for part in self.rows))
+        _tell(f"scoring the untouched model on {', '.join(part.loaded.source.title for part in self.rows)}")
         self.before = before_after.measure(model, self.rows, prompt=self.prompt)
         self.base = script_facts.base(model)
         if self.prompt is not None:
@@ -175,8 +176,16 @@ class SimtuneCallback(BeforeAfter):
         writing.write(folder, self.record, compared.parts, self.rows)
         report = next(found for found in self.record.evaluations if found.role == "report")
         if report.comparison:
-            log.info("%s %s", report.source.title, verdict_sentence(report.comparison))
-        log.info("card, report and record: %s", folder.path)
+            _tell(f"{report.source.title}: {verdict_sentence(report.comparison)}")
+        _tell(f"card, report and record: {folder.path}")
+
+
+def _tell(text: str) -> None:
+    """To the log where the script shows it; else to the terminal, beside the trainer's own lines."""
+    if log.isEnabledFor(logging.INFO):
+        log.info(text)
+    else:
+        sys.stderr.write(f"hf_simtune: {text}\n")
 
 
 def _measured(name: str) -> str:

@@ -73,6 +73,7 @@ def _facts(record: RunRecord) -> dict[str, object]:
         "front_matter": front_matter(record),
         "untrained": training.untrained(record),
         "mark": Markdown(f" ({', '.join(marks)})" if marks else ""),
+        "rows_of": lambda leak: next((e.base.n for e in evaluations if e.source.title == leak.evaluation), 0),
         "offline": Markdown(" (OFFLINE)" if record.offline else ""),
         "stand_in": evaluation.stand_in(record),
         "verdict": evaluation.verdict(record),

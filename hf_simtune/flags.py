@@ -83,6 +83,11 @@ def _words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
+def _typed(value: Any) -> str:
+    """A value as a person types it: 500 for 500.0, and never fewer digits than it has."""
+    return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
+
+
 def _converted(text: str, hint: Any) -> Any:
     """The value that the text stands for; the text itself where it is none, for ``Recipe.check`` to name."""
     kind = _kinds(hint)[0]
@@ -210,14 +215,22 @@ def for_data(target: str) -> Recipe:
     return Recipe(name=name[:96] or "tune", train_data=target)
 
 
-def command(recipe: Recipe, origin: Recipe | None = None, target: str | None = None, *, offline: bool = False) -> str:
+def command(
+    recipe: Recipe,
+    origin: Recipe | None = None,
+    target: str | None = None,
+    *,
+    offline: bool = False,
+    whole: bool = False,
+) -> str:
     """The command line that runs a recipe: ``target`` (a recipe's name, or the data) and every field that differs.
 
-    Local paths are cut to their names: a card travels.
+    Local paths are cut to their names, as a card travels; with ``whole`` they stay, for the terminal of who typed them.
     """
     origin = origin or for_data(recipe.train_data)
-    words = ["hf-simtune", "tune", without_path(target or recipe.train_data)]
-    shown = without_paths(recipe)
+    named = target or recipe.train_data
+    words = ["hf-simtune", "tune", named if whole else without_path(named)]
+    shown = dataclasses.asdict(recipe) if whole else without_paths(recipe)
     for name, hint, _, _ in fields():
         value = getattr(recipe, name)
         if value == getattr(origin, name) or name == "title":
@@ -225,11 +238,11 @@ def command(recipe: Recipe, origin: Recipe | None = None, target: str | None = N
         if hint is bool:
             words.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
         elif isinstance(value, tuple):
-            words += [flag(name), *map(str, shown[name])]
+            words += [flag(name), *map(_typed, shown[name])]
         elif isinstance(value, LoRA):
             words += [flag(name), *value.words]
         else:
-            text = NONE if value is None else str(shown[name])
+            text = NONE if value is None else _typed(shown[name])
             words += [f"{flag(name)}={text}"] if text.startswith("-") else [flag(name), text]
     if offline:
         words.append("--offline")

@@ -273,6 +273,11 @@ class RunRecord:
         return next(evaluation for evaluation in self.evaluations if evaluation.role == "report")
 
     @property
+    def built_in(self) -> bool:
+        """Whether the verdict's rows are sentences that a program wrote: their scores stand for no benchmark."""
+        return self.report.source.kind == "builtin"
+
+    @property
     def verdict(self) -> str:
         """``improved``, ``no evidence`` or ``regressed``; ``no verdict`` where the base was not a trained model."""
         comparison = self.report.comparison

@@ -96,7 +96,7 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     if arguments.offline:
         _tell_left_out(chosen)
     if arguments.dry_run:
-        terminal.show_recipe(resolved, flags.command(chosen, own, target, offline=arguments.offline))
+        terminal.show_recipe(resolved, flags.command(chosen, own, target, offline=arguments.offline, whole=True))
         return 0
     calm_libraries(quiet=arguments.quiet)
     from hf_simtune import terminal_run, threads, tuning

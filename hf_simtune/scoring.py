@@ -17,7 +17,7 @@ from hf_simtune.errors import RequestError
 from hf_simtune.evaluation import compare as bootstrap
 from hf_simtune.evaluation import sts
 from hf_simtune.evaluation.compare import Comparison
-from hf_simtune.record import Score
+from hf_simtune.record import RunRecord, Score
 
 __all__ = ["Scored", "compare", "score"]
 
@@ -118,7 +118,7 @@ def compare(
     score_range: tuple[float, float] | None = None,
     skip_bad_rows: bool = False,
     prompt: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     progress: bool = False,
 ) -> tuple[Scored, list[tuple[Scored, Comparison]]]:
     """The first candidate against each other one, on the same rows, by a paired bootstrap.
@@ -131,7 +131,7 @@ def compare(
         data, columns, score_range, skip_bad_rows: the scored rows, as for :func:`score`.
         prompt: stands before each sentence, of every model among the candidates; None keeps each model's own default
             prompt, ``""`` takes it away. Files and run folders were encoded earlier and keep theirs.
-        seed: of the bootstrap.
+        seed: of the bootstrap; None takes that of a run folder which is alone, so that its interval is its own, else 0.
         progress: show a bar while encoding.
 
     Raises:
@@ -196,10 +196,22 @@ def compare(
                 f"{len(other.row)} rows of {other.evaluation}: not the same rows with the same scores",
                 hint="Score both on the same data: hf-simtune compare A/model B/model --data DATA",
             )
+    if seed is None:
+        seed = _seed_of_run(*candidates) if len(candidates) == 1 else 0
     return first, [
         (other, bootstrap.compare(first.gold, first.similarities, other.similarities, first.group, seed=seed))
         for other in scored[1:]
     ]
+
+
+def _seed_of_run(name: str) -> int:
+    """With which seed a run compared base and tuned model; 0 where no record lies beside its scores."""
+    path = _scores_path(name)
+    record = path.with_name("record.json") if path else None
+    if record is None or not record.is_file():
+        return 0
+    comparison = RunRecord.load(record).report.comparison
+    return comparison.seed if comparison else 0
 
 
 def _scores_path(name: str) -> Path | None:

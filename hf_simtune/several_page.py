@@ -90,7 +90,7 @@ def notes(made: RunSet) -> list[str]:
     sources = {record.report.source.fingerprint for record in made.records.values()}
     if len(sources) > 1:
         told.append("The models were scored on different rows: do not compare their scores with each other.")
-    if any(record.offline for record in made.records.values()):
+    if any(record.offline and record.built_in for record in made.records.values()):
         told.append("Offline: these scores are on the built-in sports corpus and do not stand for STSb.")
     return told
 
@@ -118,7 +118,7 @@ def write(made: RunSet) -> None:
     text = environment.get_template("several.html.jinja").render(
         name=made.plan.recipe.name,
         created=made.plan.created,
-        offline=made.plan.offline,
+        offline=made.plan.offline and any(record.built_in for record in made.records.values()),
         heading=heading(made),
         said=said(made),
         notes=notes(made),

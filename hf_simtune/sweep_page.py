@@ -130,7 +130,7 @@ def result(made: RunSet) -> list[str]:
         told.append(f"Its report rows ({record.report.source.title}): {verdict_sentence(comparison)}")
         if power := power_sentence(comparison):
             told.append(power)
-    if record.offline:
+    if record.offline and record.built_in:
         told.append("Offline: these scores are on the built-in sports corpus and do not stand for STSb.")
     return told
 
@@ -185,7 +185,7 @@ def write(made: RunSet, command: str) -> None:
         name=made.plan.recipe.name,
         heading=heading(made),
         created=made.plan.created,
-        offline=made.plan.offline,
+        offline=made.plan.offline and any(record.built_in for record in made.records.values()),
         winner=label(made.cells[winner].values, made.plan) if winner is not None else None,
         report=f"{made.cells[winner].run}/report.html" if winner is not None else None,
         again=made.records[winner].command if winner is not None else None,

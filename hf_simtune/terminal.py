@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -131,10 +132,12 @@ def show_recipe(recipe: Recipe, command: str) -> None:
     table.add_column("value")
     for field in dataclasses.fields(recipe):
         value = getattr(recipe, field.name)
-        shown = "default" if value is None else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+        usual = re.search(r"\(default: (.*)\)", field.metadata["help"])
+        default = f"default: {usual.group(1)}" if usual else "none"
+        shown = default if value is None else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
         table.add_row(field.name, Text(shown))
     out.print(table)
-    out.print("The recipe is in order; nothing was loaded or run. To run it:")
+    out.print("The recipe is in order, as far as can be seen without its rows and its model. To run it:")
     out.print(f"  {command}", soft_wrap=True)
 
 

@@ -72,7 +72,7 @@ def _notes(record: RunRecord) -> Iterator[str]:
         yield f"No verdict: the base begins with {base.untrained} untrained, and a gain over that proves nothing."
     if beside := dense_below.sentence(record):
         yield beside
-    if record.offline:
+    if record.offline and record.built_in:
         yield "Offline: these scores are on the built-in sports corpus and do not stand for STSb."
     if training.best_step == 0:
         healthy = " with healthy embeddings" if outscored(record) else ""
@@ -111,6 +111,14 @@ def show_run(record: RunRecord, folder: Path) -> None:
     out.print(f"  card      {folder / 'README.md'}")
     out.print(f"  model     {folder / 'model'}" + (" (adapters; they need their base)" * (record.saved == "adapter")))
     out.print()
+    if record.training.best_step == 0 or record.verdict == "regressed":
+        better = "is" if record.training.best_step == 0 else "is still"
+        out.print(
+            f"next        the base {better} the better model: use it, or try more rows, more epochs or another "
+            "--learning-rate",
+            soft_wrap=True,
+        )
+        return
     data = record.report.source
     again = data.title if data.kind in ("hub", "builtin") and not data.part else "YOUR_SCORED_ROWS.csv"
     words = shlex.join([program(), "score", str(folder / "model"), "--data", again])

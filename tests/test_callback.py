@@ -28,6 +28,7 @@ from transformers import TrainerCallback
 from hf_simtune import SimtuneCallback, scores_file, script_facts, writing
 from hf_simtune.data.load import load
 from hf_simtune.errors import RequestError
+from hf_simtune.evaluation.compare import verdict_sentence
 from hf_simtune.evaluation.correlation import spearman
 from hf_simtune.record import RunRecord
 from hf_simtune.weights import weights_sha256
@@ -279,6 +280,23 @@ def test_leaks_are_looked_for_in_several_training_sets(folder: Path, rows: Datas
     assert callback.record is not None
     assert [leak.pairs_exact for leak in callback.record.leakage] == [32]
     assert callback.record.training.rows == len(rows) + 32
+
+
+def test_the_verdict_and_the_card_are_told_where_no_log_is_shown(
+    folder: Path, rows: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not logging.getLogger("hf_simtune").isEnabledFor(logging.INFO)
+    callback = SimtuneCallback(ROWS)
+    train(folder, rows, tmp_path, callback)
+    told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hf_simtune: ")]
+    assert callback.record is not None
+    comparison = callback.record.report.comparison
+    assert comparison is not None
+    assert told == [
+        f"hf_simtune: scoring the untouched model on {ROWS}",
+        f"hf_simtune: {ROWS}: {verdict_sentence(comparison)}",
+        f"hf_simtune: card, report and record: {tmp_path / 'simtune'}",
+    ]
 
 
 def test_a_failure_after_the_last_step_costs_the_script_nothing(

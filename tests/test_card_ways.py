@@ -302,6 +302,9 @@ def test_what_a_script_did_tell_is_told() -> None:
     page = render(dataclasses.replace(record, leakage=(shared,)))
     assert "on 4,000 rows of the script's own with CoSENTLoss and SpladeLoss." in opening(page)
     assert "it was scored as the trainer left it, restored from step 300 of 360" in page
+    assert "are among the script's training rows, so its tuned score is a little too high, with" in page
+    many = dataclasses.replace(shared, pairs_exact=13, pairs_near=1)  # of 1,379 rows
+    page = render(dataclasses.replace(record, leakage=(many,)))
     assert "are among the script's training rows, so its tuned score is too high to be believed" in page
     assert "Training loss, as logged" not in page
     unmoved = render(changed(record, best_step=0))

@@ -14,6 +14,7 @@ from tiny import tiny_model, tiny_splade
 
 from hf_simtune import catalogue, recipe, run_commands, run_set
 from hf_simtune.cli import COLLECTING, COMMANDS, main
+from hf_simtune.data import export
 from hf_simtune.errors import RunError
 
 
@@ -127,6 +128,19 @@ def test_dry_run_prints_the_resolved_recipe_and_runs_nothing(
     assert "builtin:sports/pairs:train" in out
     assert "hf-simtune tune mnrl_minilm --train-rows 7 --offline" in out
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dry_run_prints_a_command_that_can_be_pasted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "files").mkdir()
+    export.sports("files/rows.csv", shape="scored", split="train", rows=30)
+    status, out, _ = run(capsys, "tune", "files/rows.csv", "--epochs", "500", "--dry-run")
+    assert status == 0
+    assert "  hf-simtune tune files/rows.csv --epochs 500\n" in out
+    shown = " ".join(out.replace("\N{BOX DRAWINGS LIGHT VERTICAL}", " ").split())
+    assert "patience default: 5 beyond 10 epochs, else 0" in shown
 
 
 def test_recipes_lists_them_for_people_and_machines(capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,6 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("pairs.csv", {"loss": "cosent"}, "--loss cosent: "),
         ("scored.csv", {"mine_negatives": 3}, "--mine-negatives 3: "),
         ("triplets.csv", {"mine_negatives": 3}, "--mine-negatives 3: "),
+        ("scored.csv", {"columns": ("a", "b", "c")}, "--train-data: "),
         ("pairs.csv", {"more_data": ("cosent={}/triplets.csv",)}, "--more-data cosent="),
     ],
 )

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import dataclasses
 import logging
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sample_record
 from conftest import Write
 from sentence_transformers import SentenceTransformer
 from tiny import tiny_splade
@@ -32,6 +34,19 @@ def test_one_run_alone_is_its_base_against_its_tuned_model(tmp_path: Path) -> No
     assert (first.model, other.model) == ("a (base)", "a (tuned)")
     assert comparison.verdict == "improved"
     assert comparison.difference == pytest.approx((other.score.spearman or 0) - (first.score.spearman or 0))
+
+
+def test_a_run_alone_is_compared_with_the_seed_of_its_record_unless_another_is_named(tmp_path: Path) -> None:
+    folder = run_folder(tmp_path / "a")
+    seeds = [compare([folder], **named)[1][0][1].seed for named in ({}, {"seed": 7})]
+    assert seeds == [0, 7]
+    record = sample_record.improved()
+    assert record.report.comparison
+    comparison = dataclasses.replace(record.report.comparison, seed=42)
+    report = dataclasses.replace(record.report, comparison=comparison)
+    dataclasses.replace(record, evaluations=(report, *record.evaluations[1:])).save(tmp_path / "a" / "record.json")
+    seeds = [compare([folder], **named)[1][0][1].seed for named in ({}, {"seed": 7})]
+    assert seeds == [42, 7]
 
 
 def test_two_runs_are_paired_by_their_tuned_models_without_running_them(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from hf_simtune import LoRA, Recipe, schedule, score, tune
 from hf_simtune.data import export
 from hf_simtune.errors import RequestError
 from hf_simtune.record import RunRecord
+from hf_simtune.terminal_run import show_run
 from hf_simtune.tuning import Run
 
 TEXTS = ["A ball.", "The dog runs to the river.", "Rain over the city on Sunday."]
@@ -209,6 +210,37 @@ def test_a_static_model_is_tuned_like_any_other(place: Path, tmp_path: Path) -> 
     assert run.record.training.best_step > 0
     assert not np.array_equal(embeddings(run.folder / "model"), embeddings(tmp_path / "static"))
     assert "no limit given" in card(run)
+
+
+def test_an_offline_run_on_rows_of_ones_own_is_not_called_one_on_the_sports_corpus(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tune(small(place, train_data=str(place / "train.csv"), train_rows=None, epochs=1), out=tmp_path, offline=True)
+    assert run.record.offline
+    assert not run.record.built_in
+    show_run(run.record, run.folder)
+    page = (run.folder / "report.html").read_text(encoding="utf-8")
+    for text in (capsys.readouterr().out, card(run), page):
+        assert "sports corpus" not in text
+        assert "built-in sentences" not in text
+    sports = tune(small(place, epochs=1, select_on=None, report_on=None, train_rows=200), out=tmp_path, offline=True)
+    assert sports.record.built_in
+    show_run(sports.record, sports.folder)
+    assert "Offline: these scores are on the built-in sports corpus" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("rate", "word"), [(1e-12, "is the better"), (5e-3, "score")])
+def test_what_to_do_next_follows_from_the_verdict(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], rate: float, word: str
+) -> None:
+    run = tune(small(place, learning_rate=rate, select_on=backwards(place, "validation")), out=tmp_path)
+    record = run.record
+    assert (record.training.best_step == 0) == (rate < 1e-3)
+    report = dataclasses.replace(record.report.comparison, verdict="no evidence")  # type: ignore[type-var]
+    evaluations = (dataclasses.replace(record.report, comparison=report), *record.evaluations[1:])
+    show_run(dataclasses.replace(record, evaluations=evaluations), run.folder)
+    [told] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("next ")]
+    assert word in told
 
 
 def test_patience_that_is_not_tried_stops_nothing(place: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hf_simtune.data.spec import data_format
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import wrong_fields
 from hf_simtune.recipe import Recipe
-from hf_simtune.rules import LOSS_SHAPES, named_losses, shapes
+from hf_simtune.rules import COLUMNS, LOSS_SHAPES, named_losses, shapes
 
 __all__ = ["check_columns"]
 
@@ -34,6 +34,7 @@ def _own_columns(recipe: Recipe) -> Iterator[str]:
     for asks, takes in (
         (f"--loss {recipe.loss}", LOSS_SHAPES.get(recipe.loss or "", ())),
         (f"--mine-negatives {recipe.mine_negatives}", ("pairs",) if recipe.mine_negatives else ()),
+        ("--train-data", () if recipe.loss or recipe.mine_negatives else tuple(COLUMNS)),
     ):
         if set(takes) & set(shapes(recipe)[0]):  # else the rules have told it
             unlike = _unlike(recipe.train_data, takes, recipe.shape, [recipe.columns])
