@@ -16,7 +16,7 @@ $(VENV)/ready: pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(VENV)/ready
-	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no recipes/mnrl_minilm.py --offline
+	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no recipes/mnrl_minilm.py --offline $(DEMO_ARGS)
 
 test: $(VENV)/ready lint types
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)

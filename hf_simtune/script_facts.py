@@ -9,6 +9,7 @@ import math
 import os
 import re
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -64,8 +65,9 @@ def _leaves(prompts: Any) -> Iterator[str]:
 def arguments(args: TrainingArguments) -> dict[str, Any]:
     """The trainer's arguments that decide a result, as JSON can hold them; none of them holds a path."""
     values = {name: getattr(args, name) for name in TOLD if hasattr(args, name)}
+    values = {name: value.value if isinstance(value, Enum) else value for name, value in values.items()}
     return {
-        name: value if isinstance(value, bool | int | float | str | None) else str(getattr(value, "value", value))
+        name: value if isinstance(value, bool | int | float | str | None) else str(value)
         for name, value in values.items()
     }
 

@@ -26,6 +26,7 @@ from tiny import tiny_model, tiny_splade
 from transformers import TrainerCallback
 
 from hf_simtune import SimtuneCallback, scores_file, script_facts, writing
+from hf_simtune.data import export
 from hf_simtune.data.load import load
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.compare import verdict_sentence
@@ -40,6 +41,13 @@ ROWS = "builtin:sports/scored:test"
 @pytest.fixture(scope="module")
 def rows() -> Dataset:
     return load("builtin:sports/scored:train", rows=96).dataset.select_columns(["sentence1", "sentence2", "score"])
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("few") / "few.csv"
+    export.sports(str(path), shape="scored", split="test", rows=120)
+    return str(path)
 
 
 def train(
@@ -85,6 +93,8 @@ def test_it_leaves_record_card_report_scores_and_pictures(watched: tuple[Path, S
     }
     record = RunRecord.load(out / "record.json")
     assert record == callback.record
+    assert (record.recipe["lr_scheduler_type"], record.recipe["batch_sampler"]) == ("linear", "batch_sampler")
+    assert "SchedulerType" not in (out / "README.md").read_text(encoding="utf-8")
     assert record.script
     assert record.tuned.weights_sha256 == weights_sha256(model) != record.base.weights_sha256
     assert [(found.role, found.source.title) for found in record.evaluations] == [
@@ -283,30 +293,35 @@ def test_leaks_are_looked_for_in_several_training_sets(folder: Path, rows: Datas
 
 
 def test_the_verdict_and_the_card_are_told_where_no_log_is_shown(
-    folder: Path, rows: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, rows: Dataset, few: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert not logging.getLogger("hf_simtune").isEnabledFor(logging.INFO)
-    callback = SimtuneCallback(ROWS)
+    callback = SimtuneCallback(few)
     train(folder, rows, tmp_path, callback)
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("hf_simtune: ")]
     assert callback.record is not None
     comparison = callback.record.report.comparison
     assert comparison is not None
     assert told == [
-        f"hf_simtune: scoring the untouched model on {ROWS}",
-        f"hf_simtune: {ROWS}: {verdict_sentence(comparison)}",
+        "hf_simtune: scoring the untouched model on few.csv",
+        f"hf_simtune: few.csv: {verdict_sentence(comparison)}",
         f"hf_simtune: card, report and record: {tmp_path / 'simtune'}",
     ]
 
 
 def test_a_failure_after_the_last_step_costs_the_script_nothing(
-    folder: Path, rows: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    folder: Path,
+    rows: Dataset,
+    few: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(writing, "write", full)
-    callback = SimtuneCallback(ROWS)
+    callback = SimtuneCallback(few)
     model, seen = train(folder, rows, tmp_path / "watched", callback)
     plain, expected = train(folder, rows, tmp_path / "plain")
     assert (weights_sha256(model), seen) == (weights_sha256(plain), expected)
@@ -315,14 +330,16 @@ def test_a_failure_after_the_last_step_costs_the_script_nothing(
     assert "No space left on device" in caplog.text
 
 
-def test_a_script_that_trains_with_a_prompt_is_scored_with_it(folder: Path, rows: Dataset, tmp_path: Path) -> None:
-    callback, without = SimtuneCallback(ROWS), SimtuneCallback(ROWS)
+def test_a_script_that_trains_with_a_prompt_is_scored_with_it(
+    folder: Path, rows: Dataset, few: str, tmp_path: Path
+) -> None:
+    callback, without = SimtuneCallback(few), SimtuneCallback(few)
     train(folder, rows, tmp_path / "with", callback, prompts="river: ")
     train(folder, rows, tmp_path / "without", without)
     assert callback.record is not None
     assert without.record is not None
     assert (callback.record.base.prompt, callback.record.tuned.prompt) == ("river: ", "river: ")
-    data = load(ROWS).dataset
+    data = load(few).dataset
     base = SentenceTransformer(str(folder), device="cpu")
     first, second = (
         base.encode([f"river: {text}" for text in data[name]], convert_to_tensor=True)

@@ -188,7 +188,15 @@ def test_a_resumed_run_stops_without_gain_at_the_same_step(
 
 @pytest.mark.slow
 def test_five_hundred_epochs_are_ended_early_and_not_before_the_rate_has_risen(place: Path, tmp_path: Path) -> None:
-    recipe = small(place, train_rows=32, epochs=500, evaluations=None, learning_rate=1e-3)
+    recipe = small(
+        place,
+        train_rows=32,
+        epochs=500,
+        evaluations=None,
+        learning_rate=1e-3,
+        select_on=str(place / "train.csv"),
+        on_collapse="ignore",
+    )
     run = tune(recipe, out=tmp_path)
     training = run.record.training
     assert training.stopped is not None
