@@ -20,7 +20,7 @@ from hf_simtune import models as loader
 from hf_simtune.before_after import POSITIVE
 from hf_simtune.data.load import Loaded, load
 from hf_simtune.data.shapes import CANONICAL
-from hf_simtune.errors import DataError, HubError, RequestError, RunError, SimtuneError
+from hf_simtune.errors import DataError, RequestError, RunError, SimtuneError, joined
 from hf_simtune.evaluation import geometry
 from hf_simtune.evaluation.geometry import Geometry, UndefinedGeometry
 from hf_simtune.evaluation.sts import Model
@@ -188,12 +188,8 @@ def _sparse_among(models: Sequence[str]) -> list[str]:
                 sparse.append(name)
         except SimtuneError as error:
             wrong.append(error)
-    if len(wrong) == 1:
-        raise wrong[0]
     if wrong:
-        kind = HubError if all(isinstance(error, HubError) for error in wrong) else RequestError
-        hints = dict.fromkeys(error.hint for error in wrong if error.hint)
-        raise kind([problem for error in wrong for problem in error.problems], hint="\n".join(hints) or None)
+        raise joined(wrong)
     return sparse
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DataError", "HubError", "RequestError", "RunError", "SimtuneError"]
+__all__ = ["DataError", "HubError", "RequestError", "RunError", "SimtuneError", "joined"]
 
 
 class SimtuneError(Exception):
@@ -46,3 +46,13 @@ class HubError(SimtuneError):
 
 class RunError(SimtuneError):
     """A run started and could not be brought to its end."""
+
+
+def joined(errors: Sequence[SimtuneError]) -> SimtuneError:
+    """Errors that were found together, one or more, as one with all their problems and hints; one alone is itself."""
+    if len(errors) == 1:
+        return errors[0]
+    same = (kind for kind in (DataError, HubError) if all(isinstance(error, kind) for error in errors))
+    hints = dict.fromkeys(error.hint for error in errors if error.hint)
+    problems = [problem for error in errors for problem in error.problems]
+    return next(same, RequestError)(problems, hint="\n".join(hints) or None)

@@ -18,7 +18,7 @@ from hf_simtune.lora import LoRA
 from hf_simtune.recipe import Recipe, fields
 from hf_simtune.rules import named_losses
 
-__all__ = ["add", "apply", "command", "for_data", "unknown", "without_paths"]
+__all__ = ["add", "apply", "command", "for_data", "typed", "unknown", "without_paths"]
 
 # What transformers, sentence-transformers and other scripts call what has another name here; "_" may stand for "-".
 HABITS = {
@@ -83,7 +83,7 @@ def _words(value: Any) -> str:
     return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-def _typed(value: Any) -> str:
+def typed(value: Any) -> str:
     """A value as a person types it: 500 for 500.0, and never fewer digits than it has."""
     return f"{value:g}" if isinstance(value, float) and float(f"{value:g}") == value else str(value)
 
@@ -238,11 +238,11 @@ def command(
         if hint is bool:
             words.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
         elif isinstance(value, tuple):
-            words += [flag(name), *map(_typed, shown[name])]
+            words += [flag(name), *map(typed, shown[name])]
         elif isinstance(value, LoRA):
             words += [flag(name), *value.words]
         else:
-            text = NONE if value is None else _typed(shown[name])
+            text = NONE if value is None else typed(shown[name])
             words += [f"{flag(name)}={text}"] if text.startswith("-") else [flag(name), text]
     if offline:
         words.append("--offline")

@@ -14,7 +14,9 @@ from hf_simtune.evaluation.spread import Spread
 from hf_simtune.plain import build, not_finite
 
 __all__ = [
+    "DENSE",
     "Checkpoint",
+    "DenseBelow",
     "Evaluation",
     "FurtherData",
     "Health",
@@ -29,6 +31,8 @@ __all__ = [
     "Training",
     "Truncated",
 ]
+
+DENSE = "dense"  # role of the report rows under the model below an autoencoder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -237,7 +241,7 @@ class DenseBelow:
     """What a sparse autoencoder is worth: the tuned encoder against the untouched dense model that it was built on."""
 
     dimensions: int  # of the dense model's embeddings
-    evaluation: Evaluation  # role "dense", on the report rows: the dense model is its base
+    evaluation: Evaluation  # role DENSE, on the report rows: the dense model is its base
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

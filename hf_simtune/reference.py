@@ -21,7 +21,7 @@ from hf_simtune.errors import RunError
 from hf_simtune.evaluation.bootstrap import resampled_differences
 from hf_simtune.evaluation.compare import NO_VERDICT, probe_answer, verdict_of
 from hf_simtune.recipe import BUILTIN_SPLADE, Recipe
-from hf_simtune.record import Evaluation, RunRecord, Score
+from hf_simtune.record import DENSE, Evaluation, RunRecord, Score
 from hf_simtune.run_set import RunSet
 from hf_simtune.wording import UNDEFINED, interval, points, signed
 
@@ -170,7 +170,7 @@ def _middle(scores: list[Score]) -> float:
 
 def _answer(first: Evaluation, record: RunRecord, low: float | None, high: float | None) -> str:
     """The verdict, or for a probe whether it got worse; none of a base that begins untrained."""
-    if record.base.untrained and first.role != "dense":
+    if record.base.untrained and first.role != DENSE:
         return NO_VERDICT
     if first.role == "probe":
         comparison = first.comparison

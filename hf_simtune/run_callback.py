@@ -14,14 +14,12 @@ from hf_simtune.evaluation.health import harm
 from hf_simtune.evaluation.sts import score
 from hf_simtune.preparing import load_base
 from hf_simtune.recipe import Recipe
-from hf_simtune.record import DenseBelow, Evaluation
+from hf_simtune.record import DENSE, DenseBelow, Evaluation
 from hf_simtune.schedule import evaluations
 from hf_simtune.scores_file import RowScores
 from hf_simtune.watching import BeforeAfter, Compared
 
-__all__ = ["DENSE", "RunCallback"]
-
-DENSE = "dense"  # role of the report rows under the model below an autoencoder
+__all__ = ["RunCallback"]
 
 
 class RunCallback(BeforeAfter):

@@ -74,10 +74,7 @@ class Cell:
 
 def value_text(value: Any) -> str:
     """A value as a person types it: 1 for 1.0, and never fewer digits than it has."""
-    if isinstance(value, float):
-        short = f"{value:g}"
-        return short if float(short) == value else repr(value)
-    return "default" if value is None else " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return "default" if value is None else " ".join(map(str, value)) if isinstance(value, tuple) else flags.typed(value)
 
 
 def shown(field: str, value: Any) -> str:

@@ -17,7 +17,7 @@ from hf_simtune.data.load import Loaded, load
 from hf_simtune.data.spec import FORMS, check_names
 from hf_simtune.data.split import TooFewRows, split, titled
 from hf_simtune.data.training import training_rows
-from hf_simtune.errors import DataError, HubError, RequestError
+from hf_simtune.errors import HubError, RequestError, joined
 from hf_simtune.recipe import LOSS_SHAPES, Recipe
 from hf_simtune.rules import default_loss, named_losses
 
@@ -131,12 +131,8 @@ def _all(loads: Sequence[Callable[[], Loaded]]) -> list[Loaded]:
             loaded.append(one())
         except RequestError as error:
             refused.append(error)
-    if len(refused) == 1:
-        raise refused[0]
     if refused:
-        kind = DataError if all(isinstance(error, DataError) for error in refused) else RequestError
-        hints = dict.fromkeys(error.hint for error in refused if error.hint)
-        raise kind([problem for error in refused for problem in error.problems], hint="\n".join(hints) or None)
+        raise joined(refused)
     return loaded
 
 
