@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types fast clean cards bench
+.PHONY: demo test lint types fast clean cards bench reference
 
 # pip builds this package in an environment of its own, which -c does not reach.
 $(VENV)/ready: export PIP_CONSTRAINT = constraints.txt
@@ -60,3 +60,9 @@ bench: $(VENV)/ready
 # The cards of the reference runs and the README's table, from the records in model_cards/.
 cards: $(VENV)/ready
 	$(BIN)/python -m hf_simtune.reference .
+
+# The runs in model_cards/ that have no record yet, hours of them; stopped, it goes on where it was. ONLY=best_minilm for some.
+ONLY ?=
+reference: $(VENV)/ready
+	$(BIN)/python -m hf_simtune.reference_runs $(if $(HUB),--hub $(HUB)) $(if $(ONLY),--only $(ONLY))
+	$(MAKE) cards

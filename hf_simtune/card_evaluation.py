@@ -90,8 +90,11 @@ def verdict(record: RunRecord) -> Markdown:
 
 def outscored(record: RunRecord) -> bool:
     """Whether another step scored higher than the one that was kept: the guard found it unhealthy, and was to stop."""
-    scores = {point.step: point.spearman for point in record.training.checkpoints}
-    kept = scores.get(record.training.best_step)
+    training = record.training
+    scores = {point.step: point.spearman for point in training.checkpoints}
+    if training.soup:  # its mean or the base; what went into it is no choice
+        scores = {step: score for step, score in scores.items() if step in (0, max(scores))}
+    kept = scores.get(training.best_step)
     return kept is not None and any(score is not None and score > kept for score in scores.values())
 
 

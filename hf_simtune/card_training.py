@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 
 from hf_simtune import card_text as text
+from hf_simtune import soup
 from hf_simtune.card_evaluation import share
 from hf_simtune.card_losses import loss_words
 from hf_simtune.card_provenance import link, model_link
@@ -14,6 +15,7 @@ from hf_simtune.card_text import Markdown, code
 from hf_simtune.record import Checkpoint, ModelFacts, RunRecord, Source, Training
 
 __all__ = [
+    "averaged",
     "epochs",
     "holds",
     "kind",
@@ -30,7 +32,7 @@ __all__ = [
 TOLD_ELSEWHERE = {
     *("name", "title", "model", "model_revision", "train_data", "select_on", "report_on", "more_data", "probe"),
     *("loss", "temperature", "epochs", "batch_size", "precision", "forward", "prompt", "matryoshka", "stand_in_for"),
-    *("lora", "merge", "mine_negatives", "negative_margin"),
+    *("lora", "merge", "mine_negatives", "negative_margin", "soup"),
 }
 # Of a script's arguments, those that name a place on its machine or a secret.
 PRIVATE = re.compile(r"(^|_)(dir|path|file|folder|token|key|checkpoint|run_name)(_|$)|^(deepspeed|fsdp_config)$")
@@ -56,6 +58,8 @@ def settings(record: RunRecord) -> list[tuple[str, Markdown]]:
         idle.add("flops_weight")
     if not record.recipe.get("gradient_checkpointing"):
         idle.add("gradient_checkpointing")
+    if record.recipe.get("layer_decay", 1) == 1:
+        idle.add("layer_decay")
     if not record.health:
         idle.add("on_collapse")
     fields = ((name, value) for name, value in record.recipe.items() if name not in idle)
@@ -96,6 +100,11 @@ def trained(record: RunRecord) -> Markdown:
     if training.lora is None:
         return part
     return Markdown("{part}: LoRA {how}").fill(part=part, how=training.lora)
+
+
+def averaged(record: RunRecord) -> Markdown:
+    """Which weights were averaged; empty without a soup."""
+    return text.escape(soup.sentence(record).replace(" x 100", " \N{MULTIPLICATION SIGN}100"), limit=3000)
 
 
 def untrained(record: RunRecord) -> Markdown:

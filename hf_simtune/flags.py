@@ -14,9 +14,9 @@ from typing import Any, get_args
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE, optional
-from hf_simtune.lora import LoRA
 from hf_simtune.recipe import Recipe, fields
 from hf_simtune.rules import named_losses
+from hf_simtune.words import Words
 
 __all__ = ["add", "apply", "command", "for_data", "typed", "unknown", "without_paths"]
 
@@ -52,12 +52,17 @@ def add(parser: argparse.ArgumentParser, shown: Recipe | None = None) -> None:
             group.add_argument(
                 flag(name), action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=help_text
             )
-        elif LoRA in get_args(hint):
+        elif _value(hint):
             group.add_argument(flag(name), nargs="*", metavar="r=N", default=argparse.SUPPRESS, help=help_text)
         elif _is_several(hint):
             group.add_argument(flag(name), nargs="+", metavar="X", default=argparse.SUPPRESS, help=help_text)
         else:
             group.add_argument(flag(name), metavar=_metavar(hint), default=argparse.SUPPRESS, help=help_text)
+
+
+def _value(hint: Any) -> type[Words] | None:
+    """The value with fields of its own that a field may hold: ``LoRA | None`` -> LoRA."""
+    return next((part for part in get_args(hint) if isinstance(part, type) and issubclass(part, Words)), None)
 
 
 def _is_several(hint: Any) -> bool:
@@ -106,8 +111,8 @@ def apply(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
         value = getattr(arguments, name)
         if optional(hint) and value in (NONE, [NONE]):
             changes[name] = None
-        elif LoRA in get_args(hint):
-            changes[name] = LoRA.of(value) or " ".join(value)
+        elif (made := _value(hint)) is not None:
+            changes[name] = made.of(value) or " ".join(value)
         elif isinstance(value, list):
             changes[name] = tuple(_converted(item, hint) for item in value)
         elif isinstance(value, str):
@@ -239,7 +244,7 @@ def command(
             words.append(flag(name) if value else flag(name).replace("--", "--no-", 1))
         elif isinstance(value, tuple):
             words += [flag(name), *map(typed, shown[name])]
-        elif isinstance(value, LoRA):
+        elif isinstance(value, Words):
             words += [flag(name), *value.words]
         else:
             text = NONE if value is None else typed(shown[name])

@@ -137,7 +137,7 @@ class CollapseGuard(TrainerCallback):
         """Put the last healthy weights back, unless those that are in the model by now are healthy."""
         if self._training and self.on_collapse == "stop" and self.collapsed is not None and self._healthy is not None:
             # Measured rather than concluded from the checkpoint's number: a restore that fails is only logged.
-            present = self._measure(kwargs["model"], state)
+            present = self.measured(kwargs["model"], state.global_step, state.epoch)
             if harm(present, self.history[0]):
                 self.restored_step, weights = self._healthy
                 _put_back(kwargs["model"], weights)
@@ -159,7 +159,7 @@ class CollapseGuard(TrainerCallback):
 
     def _look(self, model: nn.Module, state: TrainerState) -> None:
         """Measure this step, note it, and tell what is new."""
-        now = self._measure(model, state)
+        now = self.measured(model, state.global_step, state.epoch)
         self.history.append(now)
         base = self.history[0]
         _stored(state)[KEY] = {
@@ -171,11 +171,12 @@ class CollapseGuard(TrainerCallback):
                 log.warning("step %d: %s", now.step, finding_sentence(name, now, base, len(self.sentences)))
             self._told.add(name)
 
-    def _measure(self, model: nn.Module, state: TrainerState) -> Health:
+    def measured(self, model: nn.Module, step: int, epoch: float | None) -> Health:
+        """How a model's vectors lie now, beside those of the base; it does not go into the history."""
         start = time.perf_counter()
         with undisturbed(model):
             vectors = _encode(cast(Model, model), list(self.sentences))
-        now = measure(vectors, isinstance(model, SparseEncoder), state.global_step, round(state.epoch or 0.0, 4))
+        now = measure(vectors, isinstance(model, SparseEncoder), step, round(epoch or 0.0, 4))
         now = dataclasses.replace(now, findings=findings(now, self.history[0] if self.history else None))
         # Every process must come to the same decision; they hold the same weights, but not always the same device.
         now = cast(Health, broadcast_object_list([now])[0])

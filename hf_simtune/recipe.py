@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import field, fraction, one_of, positive, rising, wrong_fields
-from hf_simtune.lora import LoRA, in_order, wrong_words
+from hf_simtune.lora import LoRA
 from hf_simtune.rules import LOSS_SHAPES, MINI_BATCH, named_losses, together
 
 __all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "fields", "is_hub_name"]
@@ -150,6 +150,12 @@ class Recipe:
         "linear", "how the learning rate falls: linear, cosine, constant, constant_with_warmup", *one_of(*SCHEDULERS)
     )
     weight_decay: float = field(0.0, "AdamW's weight decay", lambda v: math.isfinite(v) and v >= 0, "0 or more")
+    layer_decay: float = field(
+        1.0,
+        "each layer below the last learns at this times the rate of the one above, the word embeddings slowest",
+        lambda v: 0 < v <= 1,
+        "above 0, at most 1",
+    )
     max_length: int | None = field(
         None, "longest text in tokens (default: the base model's own)", positive, "1 or more"
     )
@@ -172,9 +178,9 @@ class Recipe:
     lora: LoRA | None = field(
         None,
         "tune low-rank adapters alone: --lora, or --lora r=16 alpha=32 dropout=0.1 targets=query,value",
-        in_order,
+        LoRA.in_order,
         "r=N alpha=N dropout=X targets=A,B (r and alpha 1 or more, dropout 0 to below 1)",
-        wrong=wrong_words,
+        wrong=LoRA.wrong,
     )
     merge: bool = field(False, "with --lora: write the adapters into the base's weights, a model like any other")
     matryoshka: tuple[int, ...] | None = field(
@@ -203,6 +209,13 @@ class Recipe:
     )
     seed: int = field(
         42, "seed of the shuffle, the dropout and the bootstrap", lambda v: 0 <= v < 2**32, "0 to 4294967295"
+    )
+    soup: int = field(
+        1,
+        "train so many times from the same base, with the seeds SEED, SEED + 1000 and so on, and keep the mean of the "
+        "best weights of all",
+        positive,
+        "1 or more",
     )
     precision: str = field(
         "auto", "fp32, bf16 or fp16; auto takes bf16 where a probe finds it faster", *one_of(*PRECISIONS)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_simtune import card, card_plots, catalogue, scores_file, sweep_card, sweeping
+from hf_simtune import ablation, card, card_plots, catalogue, ledger, scores_file, sweep_card, sweeping
 from hf_simtune.bench import page
 from hf_simtune.card_losses import loss_classes
 from hf_simtune.errors import RunError
@@ -30,6 +30,7 @@ __all__ = ["PICTURES", "pictures", "recipes", "records", "rendered", "sweeps", "
 BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
 SPEED_BEGIN, SPEED_END = "<!-- speed: make cards -->", "<!-- end of speed -->"
 RECIPES_BEGIN, RECIPES_END = "<!-- recipes: make cards -->", "<!-- end of recipes -->"
+LEDGER_BEGIN, LEDGER_END = "<!-- runs: make cards -->", "<!-- end of runs -->"
 PICTURES = "plots"  # the folder beside a card, as in a run's folder
 SHOWN_ELSEWHERE = ("guard",)  # made to fail, to show what is done about it: no result of a recipe
 COLOURS = 64  # of a picture in the tree: a third of its size, and no difference to the eye
@@ -121,7 +122,9 @@ def _same_question(name: str, runs: list[RunRecord]) -> None:
     """Refuse to average runs that did not do the same thing but for the seed."""
 
     def question(record: RunRecord) -> tuple[object, ...]:
-        recipe = {field: value for field, value in record.recipe.items() if field != "seed"}
+        # A field that an older record does not have was not there yet: the run did what is now the default.
+        defaults = dataclasses.asdict(Recipe())
+        recipe = {field: value for field, value in {**defaults, **record.recipe}.items() if field != "seed"}
         rows = [(evaluation.source.fingerprint, evaluation.role) for evaluation in record.evaluations]
         # A part of the base that nobody has trained is drawn from the seed, and its hash with it.
         base = record.base.name if record.base.untrained else record.base.weights_sha256
@@ -257,6 +260,12 @@ def write(checkout: Path) -> list[Path]:
             changed += [path for path in [place / "README.md"] if _put(path, rendered(place, record).encode())]
     for made in sweeps(folder).values():
         changed += _write_sweep(made)
+    if (tried := ablation.page(folder)) is not None:
+        changed += [path for path in [folder / ablation.FOLDER / "README.md"] if _put(path, tried.encode())]
+    counted = folder / "LEDGER.md"
+    by_hand = counted.read_text(encoding="utf-8") if counted.is_file() else f"{LEDGER_BEGIN}\n{LEDGER_END}\n"
+    told = _between(by_hand, LEDGER_BEGIN, ledger.table(folder), LEDGER_END)
+    changed += [path for path in [counted] if _put(path, told.encode())]
     return changed
 
 
@@ -282,7 +291,7 @@ def _put(path: Path, content: bytes) -> bool:
 def _between(text: str, begin: str, content: str, end: str) -> str:
     """The text with what stands between two marks replaced."""
     if begin not in text or end not in text:
-        raise RunError(f"README.md has no lines {begin} and {end}")
+        raise RunError(f"there are no lines {begin} and {end}")
     before, _, rest = text.partition(begin)
     return f"{before}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
 

@@ -235,6 +235,18 @@ def _mining_and_sparse(recipe: Recipe) -> Iterator[str]:
         yield f"--mine-negatives looks with a dense model; with --sparse {recipe.sparse} leave it out"
 
 
+@_rule("soup", "lora")
+def _soup_of_adapters(recipe: Recipe) -> Iterator[str]:
+    if recipe.soup > 1 and recipe.lora is not None:
+        yield "--soup averages weights, and the mean of two adapters is no adapter of the mean: leave out --lora or it"
+
+
+@_rule("layer_decay", "lora")
+def _rates_of_adapters(recipe: Recipe) -> Iterator[str]:
+    if recipe.layer_decay != 1 and recipe.lora is not None:
+        yield "--layer-decay slows the layers of the base down, which --lora freezes; leave one of them out"
+
+
 @_rule("sparse", "lora")
 def _adapters_and_autoencoder(recipe: Recipe) -> Iterator[str]:
     if recipe.sparse == "csr" and recipe.lora is not None:

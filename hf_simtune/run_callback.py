@@ -11,10 +11,10 @@ from hf_simtune.before_after import Rows
 from hf_simtune.data.inputs import Inputs
 from hf_simtune.evaluation.compare import compare
 from hf_simtune.evaluation.health import harm
-from hf_simtune.evaluation.sts import score
+from hf_simtune.evaluation.sts import Model, score
 from hf_simtune.preparing import load_base
 from hf_simtune.recipe import Recipe
-from hf_simtune.record import DENSE, DenseBelow, Evaluation
+from hf_simtune.record import DENSE, DenseBelow, Evaluation, Health
 from hf_simtune.schedule import evaluations
 from hf_simtune.scores_file import RowScores
 from hf_simtune.watching import BeforeAfter, Compared
@@ -69,6 +69,10 @@ class RunCallback(BeforeAfter):
             comparison=compare(part.gold, part.base, part.tuned, part.group, seed=recipe.seed),
         )
         return part, DenseBelow(dimensions=facts.dimensions, evaluation=evaluation)
+
+    def look(self, model: Model, step: int, epoch: float) -> Health | None:
+        """How a model's vectors lie that no step of the training made; None where no guard is set up."""
+        return self.guard.measured(model, step, epoch) if self.guard else None
 
     @property
     def stopped(self) -> str | None:

@@ -7,7 +7,6 @@ import logging
 import os
 import sys
 import time
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -18,28 +17,23 @@ from transformers import set_seed
 
 from hf_simtune import (
     before_after,
+    fitting,
     flags,
     machine,
     models,
     precision,
     preparing,
     saving,
-    schedule,
-    train,
     training_facts,
     writing,
 )
 from hf_simtune.errors import RequestError
-from hf_simtune.evaluation.sts import SimilarityEvaluator
 from hf_simtune.preparing import Prepared
-from hf_simtune.progress import ProgressBar
 from hf_simtune.recipe import MINILM, Recipe, is_hub_name
 from hf_simtune.record import RunRecord
 from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan, RunFolder
 from hf_simtune.speed import choose
-from hf_simtune.speed.allocator import freed_memory_kept
-from hf_simtune.speed.forward import sorted_forward
 
 __all__ = ["Run", "tune"]
 
@@ -198,48 +192,15 @@ def _taken_up(folder: RunFolder, first: Plan, plan: Plan) -> Plan:
 
 
 def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run:
-    recipe, model, inputs = plan.recipe, prepared.model, prepared.inputs
+    recipe, inputs = plan.recipe, prepared.inputs
     callback = RunCallback(recipe, inputs)
     with clock.phase("score base"):
         rows = ", ".join(f"{len(part.loaded.dataset):,} of {part.loaded.source.title}" for part in callback.rows)
         log.info("scoring the untouched base on %s", rows)
-        callback.begin(model, progress=_shown())
-    evaluator = SimilarityEvaluator(inputs.select.dataset, log_file=folder.trainer / train.SCORED)
-    base_score = callback.base_score("select")
-    stopper = schedule.StopWithoutGain(evaluator.best_model_key, schedule.patience(recipe), schedule.warmup(recipe))
-    trainer = train.build(
-        recipe,
-        prepared.losses,
-        prepared.sampler,
-        plan.precision,
-        model,
-        prepared.rows,
-        evaluator,
-        folder.trainer,
-        [stopper, callback, ProgressBar(evaluator.best_model_key, base_score)],
-        prompt=prepared.base.prompt,
-    )
-    losses = list(prepared.losses.values())
-    with clock.phase("train"), freed_memory_kept(), sorted_forward(model, losses, plan.forward) as sorted_:
-        checkpoint = train.last_checkpoint(folder.trainer)
-        if checkpoint and stopper.look(train.state_of(checkpoint)):
-            log.info("training had ended at %s", checkpoint.name)
-            train.take_up_end(trainer, checkpoint)
-            callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=model)
-        else:
-            if checkpoint:
-                log.info("going on from %s", checkpoint.name)
-            with warnings.catch_warnings():
-                # The libraries warn each other of a method of theirs that is to go (sentence-transformers 6.2).
-                warnings.filterwarnings("ignore", r".*gradient_checkpointing_enable", FutureWarning)
-                trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
-    clock.seconds["of it scores"] = round(evaluator.seconds, 2)
-    clock.seconds["of it checkpoints"] = round(trainer.checkpoint_seconds, 2)
-    clock.seconds["of it guard"] = round(callback.guard.seconds if callback.guard else 0.0, 2)
-    refused = f"; {sorted_.refused} of this start's batches went plain" if sorted_ and sorted_.refused else ""
-    state = trainer.state
-    history = train.checkpoints(folder.trainer, base_score, state)
-    best = train.best(history, callback.unhealthy())
+        callback.begin(prepared.model, progress=_shown())
+    fitted = fitting.fit(plan, folder.trainer, prepared, callback)
+    clock.seconds |= {name: round(value, 2) for name, value in fitted.seconds.items()}
+    best = fitted.best
     with clock.phase("save"):
         reloaded, saved = saving.save(plan, folder, prepared, best.step)
     with clock.phase("score tuned"):
@@ -256,22 +217,13 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
         commit=plan.commit,
         base=prepared.base,
         tuned=models.tuned_facts(reloaded, prepared.base, recipe.name),
-        training=training_facts.training(
-            plan,
-            prepared,
-            state,
-            history,
-            best.step,
-            stopper.stopped or callback.stopped,
-            plan.forward_reason + refused,
-            train.seconds(trainer.state, clock.seconds["train"]),
-        ),
+        training=training_facts.training(plan, prepared, fitted),
         leakage=inputs.leaks.facts,
         evaluations=compared.evaluations,
         machine=machine.describe(),
         seconds=clock.seconds,
         examples=before_after.examples(inputs.report, compared.parts[0]) if plan.publish_examples else (),
-        health=callback.health,
+        health=fitted.health,
         spread=compared.spread,
         reindex=compared.reindex,
         dense=below[1] if below else None,

@@ -19,6 +19,7 @@ from hf_simtune.card import render
 from hf_simtune.card_losses import PAPERS, loss_classes
 from hf_simtune.loss_table import LOSSES
 from hf_simtune.recipe import Recipe
+from hf_simtune.record import Ingredient
 
 
 @pytest.fixture(scope="module")
@@ -81,8 +82,9 @@ def test_every_paper_has_its_entry() -> None:
         "csr": {"loss": "cosine", "kind": "csr"},
         "matryoshka": {"loss": "cosine", "recipe": {"matryoshka": [384, 64]}},
         "lora": {"loss": "cosine", "lora": "r=16"},
+        "soup": {"loss": "cosine", "soup": (Ingredient(seed=42, step=602, spearman=0.8),)},
     }
-    assert set(ways) == {key for keys in PAPERS.values() for key in keys} | {"simcse", "lora"}
+    assert set(ways) == {key for keys in PAPERS.values() for key in keys} | {"simcse", "lora", "soup"}
     more = {way: cited(**changes) - always for way, changes in ways.items()}
     assert {way: len(found) for way, found in more.items()} == {
         **dict.fromkeys(ways, 1),

@@ -130,6 +130,8 @@ TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"matryoshka": (32, 16, 32)}, "--matryoshka names a dimension twice: 32 16 32"),
     ({"mine_negatives": 1, "sparse": "splade"}, "--mine-negatives looks with a dense model; with --sparse splade"),
     ({"lora": LoRA(), "sparse": "csr"}, "--lora does not go with --sparse csr"),
+    ({"lora": LoRA(), "soup": 3}, "--soup averages weights, and the mean of two adapters is no adapter of the mean"),
+    ({"lora": LoRA(), "layer_decay": 0.9}, "--layer-decay slows the layers of the base down, which --lora freezes"),
 ]  # fmt: skip
 
 
@@ -188,6 +190,7 @@ def test_every_rule_has_a_case_above() -> None:
         {"more_data": ("cosent=a.csv", "b.csv", "ORG/NAME/config:train", "mnrl=builtin:sports")},
         {"probe": ("p.csv",), "select_on": "s.csv", "report_on": "r.csv"},
         {"patience": 0, "epochs": 500.0},
+        {"soup": 3, "layer_decay": 0.9},
     ],
 )
 def test_fields_that_go_together_are_in_order(change: dict[str, object]) -> None:
@@ -412,7 +415,7 @@ def test_a_plan_tells_what_another_start_would_do_differently(tmp_path: Path) ->
 def test_the_shipped_recipes_are_found_recursively_and_each_is_in_order() -> None:
     files = [path for path in (CHECKOUT / "recipes").rglob("*.py") if not path.name.startswith("_")]
     found = catalogue.all_recipes()
-    assert len(files) == 10, "count the recipes here when one is added"
+    assert len(files) == 11, "count the recipes here when one is added"
     assert set(found) >= {path.stem for path in files}
     for name, value in found.items():
         assert value.name == name

@@ -1,0 +1,186 @@
+"""Trains a run's model: once, or once for each seed of a soup, whose weights are then averaged."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers import set_seed
+
+from hf_simtune import schedule, train
+from hf_simtune.evaluation.health import harm
+from hf_simtune.evaluation.sts import Model, SimilarityEvaluator
+from hf_simtune.preparing import Prepared
+from hf_simtune.progress import ProgressBar
+from hf_simtune.record import Checkpoint, Health, Ingredient
+from hf_simtune.run_callback import RunCallback
+from hf_simtune.run_folder import Plan
+from hf_simtune.speed.allocator import freed_memory_kept
+from hf_simtune.speed.forward import sorted_forward
+
+__all__ = ["Fitted", "fit"]
+
+APART = 1000  # between the seeds of a soup, so that soups with neighbouring seeds have no training in common
+Weights = dict[str, torch.Tensor]
+log = logging.getLogger("hf_simtune")
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitted:
+    """What came of training; the weights that were chosen are in the model."""
+
+    history: tuple[Checkpoint, ...]
+    best: Checkpoint  # step 0: the base, and the model holds something else
+    steps: int
+    final_loss: float | None
+    stopped: str | None  # why training ended before its last step
+    refused: int  # batches of this start that went plain after all
+    health: tuple[Health, ...]
+    soup: tuple[Ingredient, ...]
+    seconds: dict[str, float]  # "train", and of it "of it scores", "of it checkpoints", "of it guard"
+
+
+def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> Fitted:
+    """Train as the recipe has it, taking up what there is in the folder.
+
+    With a soup (Wortsman et al. 2022, arXiv:2203.05482) each seed starts from the untouched base, and its best
+    checkpoint goes into the mean of all weights with the same share. That mean is what is kept, unless it scores no
+    better than the base on the selection rows or its embeddings are unhealthy; it is the step after the last one.
+
+    Args:
+        plan: with the recipe.
+        folder: takes checkpoints and logs; of a soup, one folder in it for each seed.
+        prepared: with the untouched model.
+        callback: that has scored it.
+    """
+    seeds = [(plan.recipe.seed + APART * number) % 2**32 for number in range(plan.recipe.soup)]
+    if len(seeds) == 1:
+        return _Seed(plan, folder, prepared, callback).fitted()
+    base = _copy(prepared.model)
+    runs, kept = [], list[Weights]()
+    for number, seed in enumerate(seeds, start=1):
+        log.info("seed %d of %d: %d", number, len(seeds), seed)
+        _put(prepared.model, base)
+        recipe = dataclasses.replace(plan.recipe, seed=seed)
+        (place := folder / f"seed-{seed}").mkdir(exist_ok=True)
+        set_seed(seed)
+        runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, prepared, callback).fitted())
+        kept.append(_copy(prepared.model) if runs[-1].best.step else base)
+    _put(prepared.model, _mean(kept))
+    return _stirred(plan, folder, prepared, callback, list(zip(seeds, runs, strict=True)))
+
+
+class _Seed:
+    """One training."""
+
+    def __init__(self, plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> None:
+        self.plan, self.folder, self.prepared, self.callback = plan, folder, prepared, callback
+        self.evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
+        recipe, key = plan.recipe, self.evaluator.best_model_key
+        self.stopper = schedule.StopWithoutGain(key, schedule.patience(recipe), schedule.warmup(recipe))
+        self.trainer = train.build(
+            recipe,
+            prepared.losses,
+            prepared.sampler,
+            plan.precision,
+            prepared.model,
+            prepared.rows,
+            self.evaluator,
+            folder,
+            [self.stopper, callback, ProgressBar(key, callback.base_score("select"))],
+            prompt=prepared.base.prompt,
+        )
+
+    def fitted(self) -> Fitted:
+        """Train to the end, or see that it was reached."""
+        trainer, callback = self.trainer, self.callback
+        losses, start = list(self.prepared.losses.values()), time.perf_counter()
+        with freed_memory_kept(), sorted_forward(self.prepared.model, losses, self.plan.forward) as sorted_:
+            self._train()
+        state = trainer.state
+        history = train.checkpoints(self.folder, callback.base_score("select"), state)
+        seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
+        return Fitted(
+            history=history,
+            best=train.best(history, callback.unhealthy()),
+            steps=state.global_step,
+            final_loss=seen[-1] if seen else None,
+            stopped=self.stopper.stopped or callback.stopped,
+            refused=sorted_.refused if sorted_ else 0,
+            health=callback.health,
+            soup=(),
+            seconds={
+                "train": train.seconds(state, time.perf_counter() - start),
+                "of it scores": self.evaluator.seconds,
+                "of it checkpoints": trainer.checkpoint_seconds,
+                "of it guard": callback.guard.seconds if callback.guard else 0.0,
+            },
+        )
+
+    def _train(self) -> None:
+        trainer = self.trainer
+        checkpoint = train.last_checkpoint(self.folder)
+        if checkpoint and self.stopper.look(train.state_of(checkpoint)):
+            log.info("training had ended at %s", checkpoint.name)
+            train.take_up_end(trainer, checkpoint)
+            self.callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=self.prepared.model)
+            return
+        if checkpoint:
+            log.info("going on from %s", checkpoint.name)
+        with warnings.catch_warnings():
+            # The libraries warn each other of a method of theirs that is to go (sentence-transformers 6.2).
+            warnings.filterwarnings("ignore", r".*gradient_checkpointing_enable", FutureWarning)
+            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def _stirred(
+    plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, runs: Sequence[tuple[int, Fitted]]
+) -> Fitted:
+    """The trainings one after the other, and their mean, which is in the model, as one more step."""
+    points, health, steps, epochs = [runs[0][1].history[0]], list(runs[0][1].health[:1]), 0, 0.0
+    for _, run in runs:
+        points += [dataclasses.replace(p, step=steps + p.step, epoch=epochs + p.epoch) for p in run.history[1:]]
+        health += [dataclasses.replace(h, step=steps + h.step, epoch=epochs + h.epoch) for h in run.health[1:]]
+        steps, epochs = steps + run.steps, epochs + run.history[-1].epoch
+    evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
+    (found,) = evaluator(prepared.model, output_path=str(folder), epoch=epochs, steps=steps + 1).values()
+    mean = Checkpoint(step=steps + 1, epoch=epochs, spearman=None if found != found else found)
+    looked = callback.look(prepared.model, mean.step, epochs)
+    health += [looked] if looked else []
+    refused = {mean.step} if plan.recipe.on_collapse == "stop" and looked and harm(looked, health[0]) else set()
+    seconds = {name: sum(run.seconds[name] for _, run in runs) for name in runs[0][1].seconds}
+    seconds["of it scores"] += evaluator.seconds
+    return Fitted(
+        history=(*points, mean),
+        best=train.best([points[0], mean], refused),
+        steps=steps,
+        final_loss=runs[-1][1].final_loss,
+        stopped="; ".join(f"seed {seed}: {run.stopped}" for seed, run in runs if run.stopped) or None,
+        refused=sum(run.refused for _, run in runs),
+        health=tuple(health),
+        soup=tuple(Ingredient(seed=seed, step=run.best.step, spearman=run.best.spearman) for seed, run in runs),
+        seconds=seconds,
+    )
+
+
+def _copy(model: Model) -> Weights:
+    return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
+
+
+def _put(model: Model, weights: Weights) -> None:
+    model.load_state_dict(weights)
+
+
+def _mean(several: Sequence[Weights]) -> Weights:
+    """The mean of each tensor, in its own type; whole numbers, such as positions, as the first has them."""
+    return {
+        name: torch.stack([weights[name].double() for weights in several]).mean(0).to(value.dtype)
+        if value.is_floating_point()
+        else value
+        for name, value in several[0].items()
+    }

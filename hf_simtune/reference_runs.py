@@ -1,0 +1,136 @@
+"""The runs whose records lie in model_cards/: those that are missing, one after the other. ``make reference`` runs it.
+
+A run is kept in ``runs/reference/`` until its record is written, so that one that was cut short is taken up again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hf_simtune import ablation, catalogue, tuning
+from hf_simtune.recipe import BUILTIN_MINILM, MINILM, Recipe, is_hub_name
+from hf_simtune.rules import named_losses
+
+__all__ = ["Wanted", "local", "main", "missing", "wanted"]
+
+SEEDS = (42, 1, 2)
+# On STSb from all-MiniLM-L6-v2; the others stand in for a model of the Hub, and one seed of them says enough.
+RECIPES = (
+    "best_minilm",
+    "cosent_minilm",
+    "lora_minilm",
+    "csr_minilm",
+    "mnrl_minilm",
+    "matryoshka_minilm",
+    "angle_minilm",
+)
+KEPT = ("record.json", "scores.parquet")
+log = logging.getLogger("hf_simtune")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """One run: where its record goes in model_cards, what it is a change of, and the whole of it."""
+
+    place: str
+    origin: str
+    recipe: Recipe
+
+
+def wanted() -> list[Wanted]:
+    """Every run, the short ones of the ablation first."""
+    found = [
+        Wanted(f"{ablation.FOLDER}/{name}/{seed}", ablation.STAGE, ablation.recipe(name, seed))
+        for seed in SEEDS
+        for name in ablation.LEVERS
+    ]
+    shipped = catalogue.shipped()
+    return found + [
+        Wanted(f"{name}/{seed}", name, dataclasses.replace(shipped[name], seed=seed))
+        for name in RECIPES
+        if name in shipped
+        for seed in SEEDS
+    ]
+
+
+def missing(cards: Path, only: Sequence[str] = ()) -> list[Wanted]:
+    """Those without a record in the tree, whose place holds one of some words."""
+    return [
+        one
+        for one in wanted()
+        if not (cards / one.place / "record.json").is_file() and (not only or any(word in one.place for word in only))
+    ]
+
+
+def local(recipe: Recipe, hub: str) -> Recipe:
+    """The same recipe on copies of what the Hub has: data below a folder, and the packaged MiniLM.
+
+    Args:
+        recipe: on the Hub's names.
+        hub: stands before each name of data, as in ``copy/``; empty for the Hub itself.
+    """
+    if not hub:
+        return recipe
+
+    def copied(name: str | None) -> str | None:
+        return f"{hub}{name}" if name and is_hub_name(name) else name
+
+    more = tuple((f"{loss}=" if loss else "") + (copied(data) or "") for loss, data in named_losses(recipe.more_data))
+    return dataclasses.replace(
+        recipe,
+        model=BUILTIN_MINILM if recipe.model == MINILM else recipe.model,
+        train_data=copied(recipe.train_data) or "",
+        select_on=copied(recipe.select_on),
+        report_on=copied(recipe.report_on),
+        more_data=more or None,
+    )
+
+
+def run(one: Wanted, checkout: Path, hub: str) -> None:
+    """Run it, or take it up again, and put its record into the tree."""
+    out = checkout / "runs" / "reference" / one.place
+    started = sorted(path.parent for path in out.glob("*/plan.json"))
+    done = [path for path in started if (path / "record.json").is_file()]
+    if done:
+        folder = done[-1]
+    else:
+        origin = (one.origin, catalogue.find(one.origin))
+        resume = started[-1] if started else None
+        folder = tuning.tune(local(one.recipe, hub), out=out, resume=resume, origin=origin).folder
+    place = checkout / "model_cards" / one.place
+    place.mkdir(parents=True, exist_ok=True)
+    for name in reversed(KEPT):  # the record last: a place with a record is done
+        shutil.copyfile(folder / name, place / name)
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    """``python -m hf_simtune.reference_runs [--hub COPY/] [--only WORD ...] [--list]``"""
+    parser = argparse.ArgumentParser(prog="reference_runs", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--checkout", type=Path, default=Path(), help="the project's folder")
+    parser.add_argument("--hub", default="", metavar="COPY/", help="take data from a folder laid out as on the Hub")
+    parser.add_argument("--only", nargs="+", default=[], metavar="WORD", help="runs whose place has one of these")
+    parser.add_argument("--list", action="store_true", help="say what is missing, and run nothing")
+    given = parser.parse_args(words)
+    checkout = given.checkout.resolve()
+    left = missing(checkout / "model_cards", given.only)
+    for number, one in enumerate(left, start=1):
+        sys.stdout.write(f"{number} of {len(left)}: model_cards/{one.place}\n")
+        sys.stdout.flush()
+        if not given.list:
+            run(one, checkout, given.hub)
+    return 0
+
+
+if __name__ == "__main__":
+    from hf_simtune import threads
+    from hf_simtune.commands import calm_libraries
+
+    calm_libraries(quiet=False)
+    threads.settle()
+    sys.exit(main())

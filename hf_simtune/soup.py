@@ -1,0 +1,24 @@
+"""What a soup was made of, in a sentence that card, report and terminal share."""
+
+from __future__ import annotations
+
+from hf_simtune.record import RunRecord
+from hf_simtune.wording import points
+
+__all__ = ["sentence"]
+
+
+def sentence(record: RunRecord) -> str:
+    """Which weights were averaged, and what each alone scored on the rows that choose; empty without a soup."""
+    training = record.training
+    if not training.soup:
+        return ""
+    scores = {point.step: point.spearman for point in training.checkpoints}
+    mean = scores.get(max(scores))
+    parts = [
+        f"seed {one.seed} ({f'step {one.step}' if one.step else 'the base'}, {points(one.spearman)})"
+        for one in training.soup
+    ]
+    what = f"the mean of the weights of {len(parts)} trainings from the same base: {', '.join(parts)}; it scores"
+    head = "Kept" if training.best_step else "Not kept"
+    return f"{head}: {what} {points(mean)} on the rows that choose (Spearman x 100)."

@@ -1,0 +1,192 @@
+"""Soups of seeds, and learning rates by layer, on tiny models."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from sample_record import improved
+from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from test_tuning import small
+from tiny import tiny_encoder, tiny_model
+
+from hf_simtune import Recipe, soup, train, tune
+from hf_simtune.data.load import load as load_rows
+from hf_simtune.models import load
+from hf_simtune.record import RunRecord
+from hf_simtune.tuning import Run
+from hf_simtune.weights import weights_sha256
+
+SEEDS = (42, 1042, 2042)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    """All rows of a file, as a seed would choose others of more; chosen on what is learnt, so that all gain by it."""
+    rows = load_rows("builtin:sports/scored:train").dataset.shuffle(seed=42).select(range(96))
+    file = tmp_path_factory.mktemp("rows") / "rows.parquet"
+    for copy in (file, file.with_name("select.parquet")):
+        rows.select_columns(["sentence1", "sentence2", "score"]).to_parquet(str(copy))
+    select = str(file.with_name("select.parquet"))
+    return small(
+        model,
+        train_data=str(file),
+        train_rows=None,
+        select_on=select,
+        keep_leaks=True,
+        evaluations=2,
+        epochs=10.0,
+        learning_rate=2e-3,
+    )
+
+
+@pytest.fixture(scope="module")
+def stirred(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return tune(dataclasses.replace(recipe, soup=3), out=tmp_path_factory.mktemp("runs"))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
+
+
+def test_a_soup_is_the_mean_of_the_best_weights_of_its_seeds(stirred: Run) -> None:
+    training = stirred.record.training
+    assert tuple(one.seed for one in training.soup) == SEEDS
+    assert all(one.step for one in training.soup), "the fixture is meant to have a better step of every seed"
+    parts = [
+        weights(stirred.folder / "trainer" / f"seed-{one.seed}" / f"checkpoint-{one.step}") for one in training.soup
+    ]
+    saved = weights(stirred.folder / "model")
+    assert saved.keys() == parts[0].keys()
+    for name, value in saved.items():
+        mean = sum(part[name].double() for part in parts) / len(parts)
+        assert torch.equal(value, mean.to(value.dtype)), name  # type: ignore[union-attr]
+    assert weights_sha256(SentenceTransformer(str(stirred.folder / "model"), device="cpu")) == (
+        stirred.record.tuned.weights_sha256
+    )
+
+
+def test_each_seed_of_a_soup_is_the_run_that_it_would_be_alone(stirred: Run, recipe: Recipe, tmp_path: Path) -> None:
+    alone = tune(dataclasses.replace(recipe, seed=SEEDS[1]), out=tmp_path)
+    one = stirred.record.training.soup[1]
+    best = alone.record.training.best_step
+    assert one.step == best
+    inside = stirred.folder / "trainer" / f"seed-{one.seed}" / f"checkpoint-{best}"
+    for name, value in weights(alone.folder / "model").items():
+        assert torch.equal(weights(inside)[name], value), name
+
+
+def test_the_record_counts_steps_through_the_soup_and_ends_with_its_mean(stirred: Run) -> None:
+    record = stirred.record
+    training = record.training
+    each = training.steps // 3
+    steps = [point.step for point in training.checkpoints]
+    assert steps == [0, *(seed * each + step for seed in range(3) for step in (each // 2, each)), 3 * each + 1]
+    assert training.best_step == steps[-1]
+    assert [health.step for health in record.health] == steps
+    select = next(found for found in record.evaluations if found.role == "select")
+    assert select.tuned.spearman == pytest.approx(training.checkpoints[-1].spearman, abs=1e-7)
+    for seed, one in enumerate(training.soup):
+        point = next(point for point in training.checkpoints if point.step == seed * each + one.step)
+        assert point.spearman == one.spearman
+    assert RunRecord.load(stirred.folder / "record.json").training == training
+    assert "--soup 3" in record.command
+    assert set(record.seconds) >= {"train", "of it scores", "of it checkpoints", "of it guard"}
+
+
+def test_card_report_and_sentence_name_what_went_into_a_soup(stirred: Run) -> None:
+    said = soup.sentence(stirred.record)
+    assert said.startswith("Kept: the mean of the weights of 3 trainings from the same base: seed 42 (step ")
+    card = (stirred.folder / "README.md").read_text(encoding="utf-8")
+    assert "the mean of the weights of 3 trainings" in card and "(mean) **chosen**" in card
+    assert "wortsman-2022-soups" in card and "so `model/` holds that step" not in card
+    assert "the mean of the weights of 3 trainings" in (stirred.folder / "report.html").read_text(encoding="utf-8")
+    assert soup.sentence(improved()) == ""
+
+
+@pytest.mark.parametrize("lost", ["seed-1042", "seed-2042", "all"])
+def test_a_soup_that_was_cut_short_ends_with_the_same_weights(
+    lost: str, stirred: Run, recipe: Recipe, tmp_path: Path
+) -> None:
+    folder = tmp_path / "cut"
+    shutil.copytree(stirred.folder, folder)
+    (folder / "record.json").unlink()
+    trainer = folder / "trainer"
+    if lost == "all":  # ended behind the last seed
+        (trainer / "scored.jsonl").unlink()
+    else:  # between two checkpoints of a seed; what comes behind it was not begun
+        for seed in SEEDS[SEEDS.index(int(lost[5:])) + 1 :]:
+            shutil.rmtree(trainer / f"seed-{seed}")
+        newest = max((trainer / lost).glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+        shutil.rmtree(newest)
+    again = tune(dataclasses.replace(recipe, soup=3), resume=folder)
+    assert again.record.tuned.weights_sha256 == stirred.record.tuned.weights_sha256
+    assert again.record.training.soup == stirred.record.training.soup
+    assert again.record.training.checkpoints == stirred.record.training.checkpoints
+
+
+def test_a_soup_that_gains_nothing_is_the_base(model: Path, tmp_path: Path) -> None:
+    run = tune(small(model, soup=2, evaluations=1, learning_rate=1e-12), out=tmp_path)
+    training = run.record.training
+    if training.best_step:  # a rate of next to nothing may still round upwards
+        assert training.checkpoints[-1].spearman > training.checkpoints[0].spearman  # type: ignore[operator]
+        return
+    assert run.record.tuned.weights_sha256 == run.record.base.weights_sha256
+    assert soup.sentence(run.record).startswith("Not kept: ")
+
+
+KINDS = ("bert", "roberta", "distilbert", "electra", "mpnet")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_layers_learn_slower_the_lower_they_lie(kind: str, tmp_path: Path) -> None:
+    encoder, _ = load(str(tiny_encoder(tmp_path / kind, kind)))
+    rates = train.layer_rates(encoder, 1e-3, 0.5)
+    found: dict[str, set[float]] = {}
+    for name, _ in encoder.named_parameters():
+        matched = [rate for pattern, rate in rates.items() if re.search(pattern, f"model.{name}")]
+        assert len(matched) <= 1, f"{name} is in two groups"
+        layer = re.search(r"\.layers?\.(\d)\.", name)
+        part = f"layer {layer[1]}" if layer else "embeddings" if "embeddings" in name else "rest"
+        found.setdefault(part, set()).update(matched)
+    assert found["layer 1"] == {1e-3}
+    assert found["layer 0"] == {5e-4}
+    assert found["embeddings"] == {2.5e-4}
+    assert not found.get("rest"), "what lies behind the last layer learns at the full rate"
+
+
+def test_without_a_decay_the_trainer_is_told_nothing(model: Path) -> None:
+    encoder, _ = load(str(model))
+    assert train.layer_rates(encoder, 1e-3, 1.0) == {}
+    assert SentenceTransformerTrainingArguments(output_dir="x").learning_rate_mapping == {}
+
+
+def test_a_run_with_decay_moves_lower_layers_less(model: Path, tmp_path: Path) -> None:
+    before = weights(model)
+
+    def moved(folder: Path) -> dict[str, float]:
+        after = weights(folder)
+        return {
+            part: sum(float((after[name] - before[name]).abs().mean()) for name in after if part in name)
+            for part in ("embeddings.word", "layer.0.", "layer.1.")
+        }
+
+    def run(name: str, **changes: float) -> dict[str, float]:
+        folder = tune(small(model, evaluations=1, train_rows=64, **changes), out=tmp_path / name).folder
+        (checkpoint,) = folder.glob("trainer/checkpoint-*")
+        return moved(checkpoint)
+
+    plain, slowed = run("plain"), run("slowed", layer_decay=0.1)
+    assert slowed["embeddings.word"] < 0.1 * plain["embeddings.word"]
+    assert slowed["layer.0."] < 0.5 * plain["layer.0."]
+    assert slowed["layer.1."] > 0.5 * plain["layer.1."]

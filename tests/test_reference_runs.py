@@ -1,0 +1,183 @@
+"""The runs that are to be on record, the ablation's table, and the ledger of looks at the test rows."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sample_record
+from fake_runs import Done, record_of
+from test_reference import cells, scores
+
+from hf_simtune import ablation, catalogue, ledger, reference_runs, scores_file
+from hf_simtune.errors import RunError
+from hf_simtune.recipe import BUILTIN_MINILM, Recipe
+from hf_simtune.record import RunRecord
+
+TEST = "sentence-transformers/stsb:test"
+
+
+def test_every_wanted_run_is_a_recipe_that_can_be_run_in_a_place_of_its_own() -> None:
+    wanted = reference_runs.wanted()
+    assert len({one.place for one in wanted}) == len(wanted)
+    for one in wanted:
+        assert one.recipe.check() == [], one.place
+        assert one.recipe.seed == int(one.place.rpartition("/")[2])
+        assert one.origin in catalogue.shipped()
+
+
+def test_no_lever_looks_at_the_test_rows_and_no_two_are_the_same() -> None:
+    tried = [ablation.recipe(name, seed) for name in ablation.LEVERS for seed in reference_runs.SEEDS]
+    for recipe in tried:
+        looked = (recipe.select_on, recipe.report_on, *(recipe.probe or ()))
+        assert TEST not in looked and "sentence-transformers/stsb:validation" in looked
+    bare = [dataclasses.replace(recipe, name="", title="") for recipe in tried]
+    assert all(one not in bare[:index] for index, one in enumerate(bare))
+
+
+def test_local_takes_every_name_of_the_hub_from_a_folder() -> None:
+    recipe = dataclasses.replace(
+        catalogue.find("cosent_minilm"), more_data=("mnrl=ORG/NAME", "a.csv"), probe=None, report_on="builtin:sports"
+    )
+    found = reference_runs.local(recipe, "copy/")
+    assert found.model == BUILTIN_MINILM
+    assert found.train_data == "copy/sentence-transformers/stsb:train"
+    assert found.select_on == "copy/sentence-transformers/stsb:validation"
+    assert found.report_on == "builtin:sports"
+    assert found.more_data == ("mnrl=copy/ORG/NAME", "a.csv")
+    assert reference_runs.local(recipe, "") == recipe
+
+
+class Tunes:
+    """Stands in for ``tune``, and can be cut short."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Recipe, Path | None]] = []
+        self.dies = False
+
+    def __call__(self, recipe: Recipe, *, out: Path, resume: Path | None, origin: tuple[str, Recipe]) -> Done:
+        self.calls.append((recipe, resume))
+        folder = resume or out / "run-1"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "plan.json").write_text("{}", encoding="utf-8")
+        if self.dies:
+            raise KeyboardInterrupt
+        record = record_of(recipe, 0.88)
+        scores_file.write(folder / "scores.parquet", [scores(evaluation) for evaluation in record.evaluations])
+        record.save(folder / "record.json")
+        return Done(folder, record)
+
+
+def test_a_run_that_was_cut_short_is_taken_up_and_one_on_record_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tunes = Tunes()
+    monkeypatch.setattr("hf_simtune.tuning.tune", tunes)
+    words = ["--checkout", str(tmp_path), "--hub", "copy/", "--only", "ablation/plain"]
+    tunes.dies = True
+    with pytest.raises(KeyboardInterrupt):
+        reference_runs.main(words)
+    assert not list(tmp_path.glob("model_cards/**/record.json"))
+    tunes.dies = False
+    assert reference_runs.main(words) == 0
+    assert [resume is not None for _, resume in tunes.calls] == [False, True, False, False]
+    assert all(recipe.model == BUILTIN_MINILM for recipe, _ in tunes.calls)
+    places = sorted(path.parent for path in tmp_path.glob("model_cards/**/record.json"))
+    assert [place.name for place in places] == ["1", "2", "42"]
+    assert all((place / "scores.parquet").is_file() for place in places)
+    # A finished run whose record never got into the tree is not run again.
+    (places[0] / "record.json").unlink()
+    capsys.readouterr()
+    assert reference_runs.main([*words, "--list"]) == 0
+    assert capsys.readouterr().out == "1 of 1: model_cards/best_minilm/ablation/plain/1\n"
+    assert reference_runs.main(words) == 0
+    assert len(tunes.calls) == 4
+    assert (places[0] / "record.json").is_file()
+
+
+def tried(cards: Path, lever: str, seed: int, spearman: float, noise: float) -> None:
+    """A run of the ablation whose tuned similarities are this far from the gold scores."""
+    record = record_of(Recipe(name=lever, seed=seed), spearman)
+    parts = []
+    for evaluation in record.evaluations:
+        part = scores(evaluation)
+        off = np.random.default_rng(seed).normal(0, noise, len(part))
+        parts.append(dataclasses.replace(part, tuned=np.clip(part.gold + off, -1, 1)))
+    place = cards / ablation.FOLDER / lever / str(seed)
+    place.mkdir(parents=True)
+    record.save(place / "record.json")
+    scores_file.write(place / "scores.parquet", parts)
+
+
+def rows(text: str) -> dict[str, dict[str, str]]:
+    table = "\n".join(line for line in text.splitlines() if line.startswith("|"))
+    return {row["lever"]: row for row in cells(table)}
+
+
+def test_the_table_tells_each_levers_mean_range_and_gain_over_the_same_number_of_plain_runs(tmp_path: Path) -> None:
+    assert ablation.page(tmp_path) is None
+    for seed, score in ((1, 0.86), (2, 0.88)):
+        tried(tmp_path, "plain", seed, score, 0.4)
+    for seed, score in ((1, 0.90), (2, 0.91)):
+        tried(tmp_path, "soup", seed, score, 0.1)
+    found = ablation.page(tmp_path)
+    assert found is not None
+    table = rows(found)
+    plain, soup = table[ablation.LEVERS["plain"].what], table[ablation.LEVERS["soup"].what]
+    assert (plain["runs"], plain["validation"], plain["gain"]) == ("2", "87.00 (86.00 to 88.00)", "\N{EN DASH}")
+    assert (soup["runs"], soup["validation"], soup["gain"]) == ("2", "90.50 (90.00 to 91.00)", "+3.50")
+    low, high = (float(end) for end in soup["95 % interval"].split(" to "))
+    assert 0 < low < high, "its similarities are far nearer to the gold scores"
+    assert ablation.LEVERS["layer-decay"].what not in table, "what was not run has no row"
+    assert ablation.page(tmp_path) == found
+
+
+def test_runs_that_were_chosen_on_other_rows_are_not_compared(tmp_path: Path) -> None:
+    tried(tmp_path, "plain", 1, 0.86, 0.4)
+    tried(tmp_path, "soup", 1, 0.90, 0.1)
+    path = tmp_path / ablation.FOLDER / "soup" / "1" / "scores.parquet"
+    scores_file.write(path, [dataclasses.replace(part, fingerprint="other") for part in scores_file.read(path)])
+    with pytest.raises(RunError, match="chosen on other rows"):
+        ablation.page(tmp_path)
+
+
+def test_the_ledger_counts_every_look_at_the_test_rows_the_oldest_first(tmp_path: Path) -> None:
+    def put(place: str, created: str, **changes: Any) -> RunRecord:
+        record = dataclasses.replace(sample_record.matryoshka(), created=created, **changes)
+        (tmp_path / place).mkdir(parents=True)
+        record.save(tmp_path / place / "record.json")
+        return record
+
+    put("b/42", "2026-02-01T10:00:00+00:00", commit="abcdef0123456789, resumed at fedcba")
+    put("a/sweep/cells/x/run", "2026-01-01T10:00:00+00:00", commit=None)
+    other = put("c/42", "2026-03-01T10:00:00+00:00")
+    elsewhere = tuple(found for found in other.evaluations if found.source.title != TEST)
+    dataclasses.replace(other, evaluations=elsewhere).save(tmp_path / "c/42/record.json")
+    found = cells(ledger.table(tmp_path))
+    assert [(row["when"], row["run"], row["commit"], row["role"]) for row in found] == [
+        ("2026-01-01T10:00", "[a/sweep/cells/x/run](a/sweep/cells/x/run)", "not known", "report"),
+        ("2026-02-01T10:00", "[b/42](b/42)", "abcdef012345", "report"),
+    ]
+    assert (found[0]["base"], found[0]["tuned"]) == ("70.00", "72.25")
+
+
+def test_a_record_from_before_a_field_did_what_is_now_its_default(tmp_path: Path) -> None:
+    from test_reference import put
+
+    from hf_simtune import reference
+
+    record = sample_record.matryoshka()
+    put(tmp_path, record)
+    path = put(tmp_path, record, seed=1) / "record.json"
+    value = json.loads(path.read_text(encoding="utf-8"))
+    value["recipe"] |= {"layer_decay": 1.0, "soup": 1}
+    path.write_text(json.dumps(value), encoding="utf-8")
+    assert cells(reference.table(tmp_path))[0]["runs"] == "2"
+    value["recipe"]["layer_decay"] = 0.9
+    path.write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(RunError, match="differ in more than their seeds"):
+        reference.table(tmp_path)
