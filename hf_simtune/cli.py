@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from hf_simtune import arguments as arguments_of
-from hf_simtune import catalogue, commands, flags, run_commands
+from hf_simtune import catalogue, chatter, commands, flags, run_commands
 from hf_simtune.errors import RequestError, SimtuneError
 from hf_simtune.recipe import Recipe
 
@@ -61,25 +60,8 @@ def _dispatch(own: Recipe | None, words: list[str]) -> int:
         return 0
     if arguments.problems and (not own and arguments.command not in COLLECTING):
         raise RequestError(arguments.problems, hint=f"See: {chosen.prog} --help")
-    _listen(quiet=getattr(arguments, "quiet", False))
+    chatter.listen(quiet=getattr(arguments, "quiet", False))
     if own:
         known = catalogue.shipped().get(own.name) == own
         return run_commands.run_recipe(arguments, own, own.name if known else sys.argv[0])
     return COMMANDS[arguments.command](arguments)
-
-
-def _listen(*, quiet: bool) -> None:
-    """Our messages to standard error; the libraries' chatter away."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
-    logger = logging.getLogger("hf_simtune")
-    logger.handlers = [handler]
-    logger.propagate = False
-    logger.setLevel(logging.WARNING if quiet else logging.INFO)
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if quiet:
-        os.environ["TQDM_DISABLE"] = "1"
-        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
-        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"

@@ -11,23 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hf_simtune import catalogue
+from hf_simtune.chatter import calm_libraries
 from hf_simtune.errors import RequestError
 
 if TYPE_CHECKING:
     from hf_simtune.scoring import Scored
 
-__all__ = ["bench", "calm_libraries", "compare", "diagnose", "generate", "recipes", "score"]
-
-
-def calm_libraries(*, quiet: bool) -> None:
-    """The libraries' own bars and warnings away."""
-    import datasets
-    from transformers.utils import logging as transformers_logging
-
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    if quiet or not sys.stderr.isatty():
-        datasets.disable_progress_bars()
+__all__ = ["bench", "compare", "diagnose", "generate", "recipes", "score"]
 
 
 def score(arguments: argparse.Namespace) -> int:

@@ -264,7 +264,7 @@ def write(checkout: Path) -> list[Path]:
         changed += [path for path in [folder / ablation.FOLDER / "README.md"] if _put(path, tried.encode())]
     counted = folder / "LEDGER.md"
     by_hand = counted.read_text(encoding="utf-8") if counted.is_file() else f"{LEDGER_BEGIN}\n{LEDGER_END}\n"
-    told = _between(by_hand, LEDGER_BEGIN, ledger.table(folder), LEDGER_END)
+    told = _between(by_hand, LEDGER_BEGIN, ledger.table(folder), LEDGER_END, counted.name)
     changed += [path for path in [counted] if _put(path, told.encode())]
     return changed
 
@@ -288,10 +288,10 @@ def _put(path: Path, content: bytes) -> bool:
     return True
 
 
-def _between(text: str, begin: str, content: str, end: str) -> str:
+def _between(text: str, begin: str, content: str, end: str, name: str = "README.md") -> str:
     """The text with what stands between two marks replaced."""
     if begin not in text or end not in text:
-        raise RunError(f"there are no lines {begin} and {end}")
+        raise RunError(f"{name} has no lines {begin} and {end}")
     before, _, rest = text.partition(begin)
     return f"{before}{begin}\n{content}\n{end}{rest.partition(end)[2]}"
 

@@ -129,8 +129,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     from hf_simtune import threads
-    from hf_simtune.commands import calm_libraries
+    from hf_simtune.chatter import calm_libraries, listen
 
+    listen(quiet=False)
     calm_libraries(quiet=False)
     threads.settle()
     sys.exit(main())

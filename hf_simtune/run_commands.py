@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_simtune import catalogue, flags, model_names, recipe
-from hf_simtune.commands import calm_libraries
+from hf_simtune.chatter import calm_libraries
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE

@@ -13,7 +13,7 @@ import hf_simtune
 PACKAGE = CHECKOUT / "hf_simtune"
 # What may import what: only rooms below. The order is the house's.
 FLOORS = [
-    {"errors", "version", "wording", "loss_table"},
+    {"errors", "version", "wording", "loss_table", "chatter"},
     {"fields", "rules", "plain"},
     {"words", "record_training"},
     {"lora", "hub", "weights", "report_text", "data.sports"},

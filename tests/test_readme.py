@@ -15,7 +15,7 @@ from loopback_hub import LoopbackHub
 from test_recipe_over_http import run, small_hub  # noqa: F401
 from test_reference import pixels
 
-from hf_simtune import cli, reference
+from hf_simtune import ablation, cli, ledger, reference
 from hf_simtune.bench import page
 from hf_simtune.data import export
 from hf_simtune.data.sports import generate
@@ -180,6 +180,11 @@ def test_the_readmes_tables_and_the_cards_are_those_of_recipes_and_records() -> 
     bench = CHECKOUT / "model_cards" / "bench"
     assert between(reference.SPEED_BEGIN, reference.SPEED_END) == page.readme(bench)
     assert (bench / "README.md").read_text(encoding="utf-8") == page.page(bench)
+    counted = (CHECKOUT / "model_cards" / "LEDGER.md").read_text(encoding="utf-8")
+    listed = counted.partition(reference.LEDGER_BEGIN)[2].partition(reference.LEDGER_END)[0].strip()
+    assert listed == ledger.table(CHECKOUT / "model_cards")
+    tried = CHECKOUT / "model_cards" / ablation.FOLDER / "README.md"
+    assert (tried.read_text(encoding="utf-8") if tried.is_file() else None) == ablation.page(CHECKOUT / "model_cards")
     for runs in found.values():
         for path, record in runs:
             assert (path / "README.md").read_text(encoding="utf-8") == reference.rendered(path, record)

@@ -297,6 +297,7 @@ def test_all_is_written_once_and_then_nothing_changes(checkout: Path) -> None:
     files = ("README.md", "plots/scores.png", "plots/similarities.png", "plots/training.png")
     assert changed - {"model_cards/bench/README.md"} == {
         "README.md",
+        "model_cards/LEDGER.md",
         *(f"model_cards/{run}/{file}" for run in runs for file in files),
     }
     for run in runs:

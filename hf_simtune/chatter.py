@@ -1,0 +1,37 @@
+"""What is said while a command runs: our messages to standard error, and the libraries' away."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+__all__ = ["calm_libraries", "listen"]
+
+
+def listen(*, quiet: bool) -> None:
+    """Our messages to standard error; the libraries' chatter away."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("hf_simtune")
+    logger.handlers = [handler]
+    logger.propagate = False
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    if quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+        os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+        os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def calm_libraries(*, quiet: bool) -> None:
+    """The libraries' own bars and warnings away."""
+    import datasets
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    if quiet or not sys.stderr.isatty():
+        datasets.disable_progress_bars()
