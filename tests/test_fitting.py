@@ -33,16 +33,16 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     """All rows of a file, as a seed would choose others of more; chosen on what is learnt, so that all gain by it."""
-    rows = load_rows("builtin:sports/scored:train").dataset.shuffle(seed=42).select(range(96))
-    file = tmp_path_factory.mktemp("rows") / "rows.parquet"
-    for copy in (file, file.with_name("select.parquet")):
-        rows.select_columns(["sentence1", "sentence2", "score"]).to_parquet(str(copy))
-    select = str(file.with_name("select.parquet"))
+    folder = tmp_path_factory.mktemp("rows")
+    for name, split, count in (("rows", "train", 96), ("select", "train", 96), ("report", "test", 60)):
+        rows = load_rows(f"builtin:sports/scored:{split}").dataset.shuffle(seed=42).select(range(count))
+        rows.select_columns(["sentence1", "sentence2", "score"]).to_parquet(str(folder / f"{name}.parquet"))
     return small(
         model,
-        train_data=str(file),
+        train_data=str(folder / "rows.parquet"),
         train_rows=None,
-        select_on=select,
+        select_on=str(folder / "select.parquet"),
+        report_on=str(folder / "report.parquet"),
         keep_leaks=True,
         evaluations=2,
         epochs=10.0,
@@ -135,8 +135,8 @@ def test_a_soup_that_was_cut_short_ends_with_the_same_weights(
     assert again.record.training.checkpoints == stirred.record.training.checkpoints
 
 
-def test_a_soup_that_gains_nothing_is_the_base(model: Path, tmp_path: Path) -> None:
-    run = tune(small(model, soup=2, evaluations=1, learning_rate=1e-12), out=tmp_path)
+def test_a_soup_that_gains_nothing_is_the_base(recipe: Recipe, tmp_path: Path) -> None:
+    run = tune(dataclasses.replace(recipe, soup=2, evaluations=1, epochs=1.0, learning_rate=1e-12), out=tmp_path)
     training = run.record.training
     if training.best_step:  # a rate of next to nothing may still round upwards
         assert training.checkpoints[-1].spearman > training.checkpoints[0].spearman  # type: ignore[operator]
@@ -171,7 +171,7 @@ def test_without_a_decay_the_trainer_is_told_nothing(model: Path) -> None:
     assert SentenceTransformerTrainingArguments(output_dir="x").learning_rate_mapping == {}
 
 
-def test_a_run_with_decay_moves_lower_layers_less(model: Path, tmp_path: Path) -> None:
+def test_a_run_with_decay_moves_lower_layers_less(recipe: Recipe, model: Path, tmp_path: Path) -> None:
     before = weights(model)
 
     def moved(folder: Path) -> dict[str, float]:
@@ -182,7 +182,8 @@ def test_a_run_with_decay_moves_lower_layers_less(model: Path, tmp_path: Path) -
         }
 
     def run(name: str, **changes: float) -> dict[str, float]:
-        folder = tune(small(model, evaluations=1, train_rows=64, **changes), out=tmp_path / name).folder
+        changed = dataclasses.replace(recipe, evaluations=1, epochs=1.0, **changes)  # type: ignore[arg-type]
+        folder = tune(changed, out=tmp_path / name).folder
         (checkpoint,) = folder.glob("trainer/checkpoint-*")
         return moved(checkpoint)
 
