@@ -1,4 +1,4 @@
-"""What each lever of ``best_minilm`` is worth by itself: the runs that tell, and the table made of them.
+"""What each lever on the way to a better model is worth by itself: the runs that tell, and the table made of them.
 
 Every lever is tried on the same short stage, plain CoSENT tuning on STSb, with the same seeds, and compared with that
 stage on STSb's validation rows. No run of an ablation is scored on STSb's test rows.
@@ -22,7 +22,7 @@ from hf_simtune.wording import duration, interval, points, signed
 
 __all__ = ["FOLDER", "LEVERS", "PLAIN", "STAGE", "Lever", "page", "recipe"]
 
-FOLDER = "best_minilm/ablation"  # in model_cards: LEVER/SEED below it
+FOLDER = "ablation"  # in model_cards: LEVER/SEED below it
 STAGE = "cosent_minilm"
 PLAIN = "plain"
 RESAMPLES = 10_000

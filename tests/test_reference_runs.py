@@ -93,7 +93,7 @@ def test_a_run_that_was_cut_short_is_taken_up_and_one_on_record_is_left_alone(
     (places[0] / "record.json").unlink()
     capsys.readouterr()
     assert reference_runs.main([*words, "--list"]) == 0
-    assert capsys.readouterr().out == "1 of 1: model_cards/best_minilm/ablation/plain/1\n"
+    assert capsys.readouterr().out == "1 of 1: model_cards/ablation/plain/1\n"
     assert reference_runs.main(words) == 0
     assert len(tunes.calls) == 4
     assert (places[0] / "record.json").is_file()
