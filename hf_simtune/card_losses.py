@@ -52,7 +52,8 @@ def papers(record: RunRecord) -> set[str]:
     found = {key for name in losses_of(record) for key in PAPERS.get(name, ())}
     named = (record.training.loss, *(further.loss for further in record.training.further))
     found |= {key for name in named if name in LOSSES for key in LOSSES[name].papers}
-    found |= {"soup"} if record.training.soup else set()
+    found |= {"soup"} if len(record.training.soup) > 1 else set()
+    found |= {"wise"} if record.training.soup and record.recipe.get("keep_base") else set()
     return found | ({"lora"} if record.training.lora is not None else set())
 
 

@@ -1,4 +1,4 @@
-"""Trains a run's model: once, or once for each seed of a soup, whose weights are then averaged."""
+"""Trains a run's model: once, or once for each seed of a soup; weights are then averaged, also with the base's."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
     """Train as the recipe has it, taking up what there is in the folder.
 
     With a soup (Wortsman et al. 2022, arXiv:2203.05482) each seed starts from the untouched base, and its best
-    checkpoint goes into the mean of all weights with the same share. That mean is what is kept, unless it scores no
-    better than the base on the selection rows or its embeddings are unhealthy; it is the step after the last one.
+    checkpoint goes into the mean of all weights with the same share. Of that mean, or of the one training, a share may
+    be left to the base (the same authors, arXiv:2109.01903). This average is what is kept, unless it scores no better
+    than the base on the selection rows or its embeddings are unhealthy; it is the step after the last one.
 
     Args:
         plan: with the recipe.
@@ -59,7 +60,7 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
         callback: that has scored it.
     """
     seeds = [(plan.recipe.seed + APART * number) % 2**32 for number in range(plan.recipe.soup)]
-    if len(seeds) == 1:
+    if len(seeds) == 1 and not plan.recipe.keep_base:
         return _Seed(plan, folder, prepared, callback).fitted()
     base = _copy(prepared.model)
     runs, kept = [], list[Weights]()
@@ -71,7 +72,7 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
         set_seed(seed)
         runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, prepared, callback).fitted())
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
-    _put(prepared.model, _mean(kept))
+    _put(prepared.model, _average(kept, base, plan.recipe.keep_base))
     return _stirred(plan, folder, prepared, callback, list(zip(seeds, runs, strict=True)))
 
 
@@ -176,11 +177,13 @@ def _put(model: Model, weights: Weights) -> None:
     model.load_state_dict(weights)
 
 
-def _mean(several: Sequence[Weights]) -> Weights:
-    """The mean of each tensor, in its own type; whole numbers, such as positions, as the first has them."""
-    return {
-        name: torch.stack([weights[name].double() for weights in several]).mean(0).to(value.dtype)
-        if value.is_floating_point()
-        else value
-        for name, value in several[0].items()
-    }
+def _average(several: Sequence[Weights], base: Weights, share: float) -> Weights:
+    """The mean of each tensor with a share of the base's, in its own type; whole numbers as the base has them."""
+
+    def of(name: str, value: torch.Tensor) -> torch.Tensor:
+        if not value.is_floating_point():
+            return value
+        mean = torch.stack([weights[name].double() for weights in several]).mean(0)
+        return ((1 - share) * mean + share * value.double()).to(value.dtype)
+
+    return {name: of(name, value) for name, value in base.items()}

@@ -217,6 +217,12 @@ class Recipe:
         positive,
         "1 or more",
     )
+    keep_base: float = field(
+        0.0,
+        "share of the untouched base in the weights that are kept: more of what it knew, less of what was learnt",
+        fraction,
+        "0 or more, below 1",
+    )
     precision: str = field(
         "auto", "fp32, bf16 or fp16; auto takes bf16 where a probe finds it faster", *one_of(*PRECISIONS)
     )

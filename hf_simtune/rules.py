@@ -241,6 +241,12 @@ def _soup_of_adapters(recipe: Recipe) -> Iterator[str]:
         yield "--soup averages weights, and the mean of two adapters is no adapter of the mean: leave out --lora or it"
 
 
+@_rule("keep_base", "lora")
+def _base_in_adapters(recipe: Recipe) -> Iterator[str]:
+    if recipe.keep_base and recipe.lora is not None:
+        yield "--keep-base mixes the base's weights into those that were trained, and --lora trains none of them"
+
+
 @_rule("layer_decay", "lora")
 def _rates_of_adapters(recipe: Recipe) -> Iterator[str]:
     if recipe.layer_decay != 1 and recipe.lora is not None:

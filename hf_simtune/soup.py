@@ -19,6 +19,11 @@ def sentence(record: RunRecord) -> str:
         f"seed {one.seed} ({f'step {one.step}' if one.step else 'the base'}, {points(one.spearman)})"
         for one in training.soup
     ]
-    what = f"the mean of the weights of {len(parts)} trainings from the same base: {', '.join(parts)}; it scores"
+    share = float(record.recipe.get("keep_base") or 0)
+    what = f"the mean of the weights of {len(parts)} trainings from the same base: {', '.join(parts)}"
+    if len(parts) == 1:
+        what = f"the weights of {parts[0]}"
+    if share:
+        what = f"{100 * (1 - share):.4g} % of {what}, and {100 * share:.4g} % of the untouched base's"
     head = "Kept" if training.best_step else "Not kept"
-    return f"{head}: {what} {points(mean)} on the rows that choose (Spearman x 100)."
+    return f"{head}: {what}; this scores {points(mean)} on the rows that choose (Spearman x 100)."

@@ -104,7 +104,9 @@ def main(folder: Path, out: Path) -> None:
             "in the loss": type(getattr(trainer.loss, "model", None)).__name__,
         }
         (out / f"{case}-{rank}.json").write_text(json.dumps(facts), encoding="utf-8")
-    torch.distributed.destroy_process_group()
+    torch.distributed.barrier()
+    # All is written. To take the process group down has been seen to wait for ever.
+    os._exit(0)
 
 
 if __name__ == "__main__":

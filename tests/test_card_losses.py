@@ -82,9 +82,14 @@ def test_every_paper_has_its_entry() -> None:
         "csr": {"loss": "cosine", "kind": "csr"},
         "matryoshka": {"loss": "cosine", "recipe": {"matryoshka": [384, 64]}},
         "lora": {"loss": "cosine", "lora": "r=16"},
-        "soup": {"loss": "cosine", "soup": (Ingredient(seed=42, step=602, spearman=0.8),)},
+        "soup": {"loss": "cosine", "soup": (Ingredient(seed=42, step=602, spearman=0.8),) * 2},
+        "wise": {
+            "loss": "cosine",
+            "soup": (Ingredient(seed=42, step=602, spearman=0.8),),
+            "recipe": {"keep_base": 0.2},
+        },
     }
-    assert set(ways) == {key for keys in PAPERS.values() for key in keys} | {"simcse", "lora", "soup"}
+    assert set(ways) == {key for keys in PAPERS.values() for key in keys} | {"simcse", "lora", "soup", "wise"}
     more = {way: cited(**changes) - always for way, changes in ways.items()}
     assert {way: len(found) for way, found in more.items()} == {
         **dict.fromkeys(ways, 1),

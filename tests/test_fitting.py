@@ -108,7 +108,7 @@ def test_card_report_and_sentence_name_what_went_into_a_soup(stirred: Run) -> No
     said = soup.sentence(stirred.record)
     assert said.startswith("Kept: the mean of the weights of 3 trainings from the same base: seed 42 (step ")
     card = (stirred.folder / "README.md").read_text(encoding="utf-8")
-    assert "the mean of the weights of 3 trainings" in card and "(mean) **chosen**" in card
+    assert "the mean of the weights of 3 trainings" in card and "(average) **chosen**" in card
     assert "wortsman-2022-soups" in card and "so `model/` holds that step" not in card
     assert "the mean of the weights of 3 trainings" in (stirred.folder / "report.html").read_text(encoding="utf-8")
     assert soup.sentence(improved()) == ""
@@ -133,6 +133,23 @@ def test_a_soup_that_was_cut_short_ends_with_the_same_weights(
     assert again.record.tuned.weights_sha256 == stirred.record.tuned.weights_sha256
     assert again.record.training.soup == stirred.record.training.soup
     assert again.record.training.checkpoints == stirred.record.training.checkpoints
+
+
+def test_a_share_of_the_base_stays_in_the_weights(recipe: Recipe, model: Path, tmp_path: Path) -> None:
+    run = tune(dataclasses.replace(recipe, keep_base=0.25), out=tmp_path)
+    training = run.record.training
+    (one,) = training.soup
+    assert one.step and training.best_step == training.steps + 1
+    best, base = weights(run.folder / "trainer" / f"seed-42/checkpoint-{one.step}"), weights(model)
+    for name, value in weights(run.folder / "model").items():
+        mixed = 0.75 * best[name].double() + 0.25 * base[name].double()
+        assert torch.equal(value, mixed.to(value.dtype)), name
+    said = soup.sentence(run.record)
+    assert said.startswith(f"Kept: 75 % of the weights of seed 42 (step {one.step}, ")
+    assert "and 25 % of the untouched base's; this scores " in said
+    card = (run.folder / "README.md").read_text(encoding="utf-8")
+    assert "wortsman-2022-wise" in card and "wortsman-2022-soups" not in card
+    assert "--keep-base 0.25" in run.record.command
 
 
 def test_a_soup_that_gains_nothing_is_the_base(recipe: Recipe, tmp_path: Path) -> None:

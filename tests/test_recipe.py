@@ -131,6 +131,7 @@ TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"mine_negatives": 1, "sparse": "splade"}, "--mine-negatives looks with a dense model; with --sparse splade"),
     ({"lora": LoRA(), "sparse": "csr"}, "--lora does not go with --sparse csr"),
     ({"lora": LoRA(), "soup": 3}, "--soup averages weights, and the mean of two adapters is no adapter of the mean"),
+    ({"lora": LoRA(), "keep_base": 0.2}, "--keep-base mixes the base's weights into those that were trained"),
     ({"lora": LoRA(), "layer_decay": 0.9}, "--layer-decay slows the layers of the base down, which --lora freezes"),
 ]  # fmt: skip
 
@@ -190,7 +191,7 @@ def test_every_rule_has_a_case_above() -> None:
         {"more_data": ("cosent=a.csv", "b.csv", "ORG/NAME/config:train", "mnrl=builtin:sports")},
         {"probe": ("p.csv",), "select_on": "s.csv", "report_on": "r.csv"},
         {"patience": 0, "epochs": 500.0},
-        {"soup": 3, "layer_decay": 0.9},
+        {"soup": 3, "keep_base": 0.2, "layer_decay": 0.9},
     ],
 )
 def test_fields_that_go_together_are_in_order(change: dict[str, object]) -> None:

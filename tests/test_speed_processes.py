@@ -35,7 +35,7 @@ def two(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]),
     }
     done = subprocess.run(
-        [*launch, str(script), str(folder), str(out)], capture_output=True, text=True, env=environment
+        [*launch, str(script), str(folder), str(out)], capture_output=True, text=True, env=environment, timeout=300
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return out

@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from tiny import tiny_model
 from torch import nn
 
-from hf_simtune import Recipe, scores_file, tune, tuning
+from hf_simtune import Recipe, fitting, scores_file, tune
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.record import RunRecord
 from hf_simtune.run_folder import RunFolder
@@ -57,13 +57,13 @@ def finished(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
 def entered(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The forward passes that runs of the test trained with."""
     found: list[str] = []
-    original = tuning.sorted_forward
+    original = fitting.sorted_forward
 
     def watched(m: SentenceTransformer, loss: nn.Module, method: str) -> AbstractContextManager[Any]:
         found.append(method)
         return original(m, loss, method)
 
-    monkeypatch.setattr(tuning, "sorted_forward", watched)
+    monkeypatch.setattr(fitting, "sorted_forward", watched)
     return found
 
 
