@@ -61,7 +61,7 @@ bench: $(VENV)/ready
 cards: $(VENV)/ready
 	$(BIN)/python -m hf_simtune.reference .
 
-# The runs in model_cards/ that have no record yet, hours of them; stopped, it goes on where it was. ONLY=best_minilm for some.
+# The runs in model_cards/ that have no record yet, hours of them; stopped, it goes on where it was. ONLY=ablation for some.
 ONLY ?=
 reference: $(VENV)/ready
 	$(BIN)/python -m hf_simtune.reference_runs $(if $(HUB),--hub $(HUB)) $(if $(ONLY),--only $(ONLY))

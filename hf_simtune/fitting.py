@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 import time
 import warnings
 from collections.abc import Sequence
@@ -66,13 +67,13 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
     runs, kept = [], list[Weights]()
     for number, seed in enumerate(seeds, start=1):
         log.info("seed %d of %d: %d", number, len(seeds), seed)
-        _put(prepared.model, base)
+        prepared.model.load_state_dict(base)
         recipe = dataclasses.replace(plan.recipe, seed=seed)
         (place := folder / f"seed-{seed}").mkdir(exist_ok=True)
         set_seed(seed)
         runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, prepared, callback).fitted())
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
-    _put(prepared.model, _average(kept, base, plan.recipe.keep_base))
+    prepared.model.load_state_dict(_average(kept, base, plan.recipe.keep_base))
     return _stirred(plan, folder, prepared, callback, list(zip(seeds, runs, strict=True)))
 
 
@@ -150,7 +151,7 @@ def _stirred(
         steps, epochs = steps + run.steps, epochs + run.history[-1].epoch
     evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
     (found,) = evaluator(prepared.model, output_path=str(folder), epoch=epochs, steps=steps + 1).values()
-    mean = Checkpoint(step=steps + 1, epoch=epochs, spearman=None if found != found else found)
+    mean = Checkpoint(step=steps + 1, epoch=epochs, spearman=None if math.isnan(found) else found)
     looked = callback.look(prepared.model, mean.step, epochs)
     health += [looked] if looked else []
     refused = {mean.step} if plan.recipe.on_collapse == "stop" and looked and harm(looked, health[0]) else set()
@@ -171,10 +172,6 @@ def _stirred(
 
 def _copy(model: Model) -> Weights:
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
-
-
-def _put(model: Model, weights: Weights) -> None:
-    model.load_state_dict(weights)
 
 
 def _average(several: Sequence[Weights], base: Weights, share: float) -> Weights:

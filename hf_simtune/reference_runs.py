@@ -87,6 +87,7 @@ def local(recipe: Recipe, hub: str) -> Recipe:
         train_data=copied(recipe.train_data) or "",
         select_on=copied(recipe.select_on),
         report_on=copied(recipe.report_on),
+        probe=recipe.probe and tuple(copied(name) or "" for name in recipe.probe),
         more_data=more or None,
     )
 
