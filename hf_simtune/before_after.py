@@ -15,6 +15,7 @@ from hf_simtune.evaluation.compare import NO_VERDICT, compare
 from hf_simtune.evaluation.geometry import UndefinedGeometry
 from hf_simtune.evaluation.groups import connected_groups
 from hf_simtune.evaluation.reindex import Reindex, reindex
+from hf_simtune.evaluation.retrieval import RetrievalChange, compare_retrieval
 from hf_simtune.evaluation.spread import Spread, compare_spread
 from hf_simtune.evaluation.sts import Model, encode, score
 from hf_simtune.record import Evaluation, Subset, Truncated
@@ -43,7 +44,7 @@ class Measured:
     similarities: NDArray[np.float64]  # (rows,)
     activity: tuple[float, float] | None  # sparse encoders: active dimensions, sparsity
     truncated: dict[int, NDArray[np.float64]]  # by dimensions
-    vectors: NDArray[np.float32] | None  # (distinct sentences, dimensions), of report rows under a dense model
+    vectors: NDArray[np.float32] | None  # dense, not of rows that select: (distinct sentences, dimensions)
     first: NDArray[np.int64]  # which vector is the row's first sentence
     second: NDArray[np.int64]
 
@@ -60,7 +61,7 @@ def measure(
 
     Args:
         model: dense or sparse.
-        rows: of the vectors, those of report rows are kept.
+        rows: the vectors of those that select nothing are kept.
         dimensions: to cut the embeddings to, beside the whole ones.
         prompt: put before each sentence; None leaves it to the model's own default.
         progress: show a bar while encoding.
@@ -73,7 +74,7 @@ def measure(
                 similarities=encoded.similarities(),
                 activity=encoded.activity,
                 truncated={count: encoded.similarities(count) for count in dimensions},
-                vectors=encoded.dense_vectors() if part.role == "report" else None,
+                vectors=encoded.dense_vectors() if part.role != "select" else None,
                 first=encoded.first,
                 second=encoded.second,
             )
@@ -118,6 +119,7 @@ def evaluation(
             Truncated(dimensions=count, base=score(part.gold, cut), tuned=score(part.gold, after.truncated[count]))
             for count, cut in before.truncated.items()
         ),
+        retrieval=_retrieval(rows, before, after, seed),
     )
 
 
@@ -141,19 +143,41 @@ def geometry(rows: Rows, before: Measured, after: Measured, *, seed: int) -> tup
     """
     if before.vectors is None or after.vectors is None:
         return None, None
-    positive = np.asarray(rows.loaded.dataset["score"], dtype=np.float64) > POSITIVE
-    apart = before.first != before.second
-    pairs = np.stack([before.first, before.second], axis=1)[positive & apart]
-    labels = np.empty(len(before.vectors), dtype=np.int64)
-    labels[before.first] = labels[before.second] = groups(rows.loaded.dataset)
     try:
         return (
-            compare_spread(before.vectors, after.vectors, labels, seed=seed),
-            reindex(before.vectors, after.vectors, pairs, seed=seed),
+            compare_spread(before.vectors, after.vectors, _labels(rows, before), seed=seed),
+            reindex(before.vectors, after.vectors, _positives(rows, before), seed=seed),
         )
     except UndefinedGeometry as error:
         log.warning("%s: neither spread nor neighbours can be compared: %s", rows.loaded.source.title, error)
         return None, None
+
+
+def _retrieval(rows: Rows, before: Measured, after: Measured, seed: int) -> RetrievalChange | None:
+    if before.vectors is None or after.vectors is None:
+        return None
+    try:
+        return compare_retrieval(
+            before.vectors, after.vectors, _positives(rows, before), _labels(rows, before), seed=seed
+        )
+    except UndefinedGeometry as error:
+        log.warning("%s: retrieval cannot be compared: %s", rows.loaded.source.title, error)
+        return None
+
+
+def _positives(rows: Rows, measured: Measured) -> NDArray[np.int64]:
+    """The pairs of different sentences that are scored above 0.8, by the numbers of their vectors, shape (m, 2)."""
+    positive = np.asarray(rows.loaded.dataset["score"], dtype=np.float64) > POSITIVE
+    apart = measured.first != measured.second
+    pairs: NDArray[np.int64] = np.stack([measured.first, measured.second], axis=1)[positive & apart]
+    return pairs
+
+
+def _labels(rows: Rows, measured: Measured) -> NDArray[np.int64]:
+    """The group of each vector's sentence, shape (distinct sentences,)."""
+    labels = np.empty(int(max(measured.first.max(), measured.second.max())) + 1, dtype=np.int64)
+    labels[measured.first] = labels[measured.second] = groups(rows.loaded.dataset)
+    return labels
 
 
 def examples(loaded: Loaded, part: RowScores) -> tuple[dict[str, object], ...]:

@@ -11,6 +11,7 @@ from hf_simtune.card_provenance import data, model_link
 from hf_simtune.card_text import Markdown, code, escape
 from hf_simtune.evaluation.compare import Comparison, certainty, power_sentence, probe_answer
 from hf_simtune.evaluation.reindex import reindex_sentence
+from hf_simtune.evaluation.retrieval import retrieval_sentence
 from hf_simtune.evaluation.spread import spread_sentence
 from hf_simtune.record import Checkpoint, Evaluation, Health, RunRecord, Score
 
@@ -238,8 +239,9 @@ def findings(record: RunRecord) -> list[Markdown]:
 
 
 def geometry(record: RunRecord) -> list[Markdown]:
-    """Whether similarities spread wider, and whether an old index must be rebuilt, as far as it was measured."""
+    """How similarities spread, what retrieval gained or lost, and whether an old index must be rebuilt, as measured."""
     said = [wider] if (wider := separation.sentence(record)) else []
     said += [spread_sentence(record.spread)] if record.spread else []
+    said += [retrieval_sentence(e.source.title, e.retrieval) for e in record.evaluations if e.retrieval]
     said += [reindex_sentence(record.reindex)] if record.reindex else []
     return [escape(sentence.replace(" x 100", " \N{MULTIPLICATION SIGN}100"), limit=1000) for sentence in said]

@@ -59,8 +59,8 @@ class Prepared:
         return self.rows[MAIN]
 
 
-def prepare(recipe: Recipe, *, offline: bool, progress: bool = False) -> Prepared:
-    """Load rows and model, attach adapters, look for negatives, build the losses.
+def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress: bool = False) -> Prepared:
+    """Load rows and model, attach adapters, look for negatives in the run's precision, build the losses.
 
     Raises:
         RequestError, DataError, HubError: with what was wrong where.
@@ -84,6 +84,7 @@ def prepare(recipe: Recipe, *, offline: bool, progress: bool = False) -> Prepare
             model,
             negatives=recipe.mine_negatives,
             margin=recipe.negative_margin,
+            precision=precision,
             progress=progress,
             name=base.name,
         )

@@ -10,6 +10,7 @@ from typing import Any
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.compare import NO_VERDICT, Comparison
 from hf_simtune.evaluation.reindex import Reindex
+from hf_simtune.evaluation.retrieval import RetrievalChange
 from hf_simtune.evaluation.spread import Spread
 from hf_simtune.plain import build, not_finite
 from hf_simtune.record_training import Checkpoint, FurtherData, Ingredient, Mined, ModelFacts, Source, Training
@@ -99,6 +100,7 @@ class Evaluation:
     comparison: Comparison | None  # of rows that selected: an interval, for the record, and no verdict
     subsets: tuple[Subset, ...] = ()
     truncated: tuple[Truncated, ...] = ()  # Matryoshka dimensions
+    retrieval: RetrievalChange | None = None  # of dense models, on rows that hold positive pairs and chose nothing
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_simtune import ablation, catalogue, tuning
+from hf_simtune.ablation import SEEDS
 from hf_simtune.recipe import BUILTIN_MINILM, MINILM, Recipe, is_hub_name
 from hf_simtune.rules import named_losses
 
 __all__ = ["Wanted", "local", "main", "missing", "wanted"]
 
-SEEDS = (42, 1, 2)
 # On STSb from all-MiniLM-L6-v2; the others stand in for a model of the Hub, and one seed of them says enough.
 RECIPES = (
     "cosent_minilm",
@@ -47,7 +47,8 @@ def wanted() -> list[Wanted]:
     found = [
         Wanted(f"{ablation.FOLDER}/{name}/{seed}", ablation.STAGE, ablation.recipe(name, seed))
         for seed in SEEDS
-        for name in ablation.LEVERS
+        for name, lever in ablation.LEVERS.items()
+        if seed in lever.seeds
     ]
     shipped = catalogue.shipped()
     return found + [

@@ -11,6 +11,7 @@ from hf_simtune.card_training import KINDS
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.compare import probe_answer
 from hf_simtune.evaluation.reindex import reindex_sentence
+from hf_simtune.evaluation.retrieval import retrieval_sentence
 from hf_simtune.evaluation.spread import spread_sentence
 from hf_simtune.record import Evaluation, FurtherData, Mined, RunRecord, Source
 from hf_simtune.report_text import minus
@@ -63,7 +64,7 @@ def findings(record: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def geometry(record: RunRecord) -> Iterator[tuple[str, str]]:
-    """Whether an old index must be rebuilt, and whether similarities spread wider, as far as it was measured.
+    """Whether an old index must be rebuilt, what retrieval gained or lost, how similarities spread; as measured.
 
     In two parts: what is answered, and the rest of the sentence.
     """
@@ -71,6 +72,7 @@ def geometry(record: RunRecord) -> Iterator[tuple[str, str]]:
         head, _, rest = minus(answer).partition(": ")
         yield head, ": " + rest
     said = [(reindex_sentence(record.reindex), ", as ")] if record.reindex else []
+    said += [(retrieval_sentence(e.source.title, e.retrieval), ". MRR@10") for e in record.evaluations if e.retrieval]
     said += [(spread_sentence(record.spread), ": ")] if record.spread else []
     for sentence, end in said:
         head, between, rest = minus(sentence.replace(" x 100", TIMES_100)).partition(end)

@@ -13,6 +13,7 @@ from hf_simtune import dense_below, separation, soup
 from hf_simtune.card_evaluation import outscored
 from hf_simtune.evaluation.compare import power_sentence, probe_answer, verdict_sentence
 from hf_simtune.evaluation.reindex import reindex_sentence
+from hf_simtune.evaluation.retrieval import retrieval_sentence
 from hf_simtune.evaluation.spread import spread_sentence
 from hf_simtune.record import Evaluation, RunRecord, Score
 from hf_simtune.terminal import COLOURS, change, console, interval, points, program
@@ -91,6 +92,9 @@ def _notes(record: RunRecord) -> Iterator[str]:
         yield said
     if record.spread and training.best_step:
         yield spread_sentence(record.spread)
+    for evaluation in record.evaluations if training.best_step else ():
+        if evaluation.retrieval:
+            yield retrieval_sentence(evaluation.source.title, evaluation.retrieval)
     if record.reindex and training.best_step:
         yield reindex_sentence(record.reindex)
 

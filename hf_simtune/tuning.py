@@ -103,10 +103,10 @@ def tune(
     commit = machine.commit()
     clock = Clock()
     set_seed(recipe.seed)
-    with clock.phase("load"):
-        prepared = preparing.prepare(recipe, offline=offline, progress=_shown())
-    base = prepared.base
     mode, why = (first.precision, first.precision_reason) if first else precision.decide(recipe.precision)
+    with clock.phase("load"):
+        prepared = preparing.prepare(recipe, offline=offline, precision=mode, progress=_shown())
+    base = prepared.base
     if first:
         forward, forward_reason = first.forward, first.forward_reason
     else:

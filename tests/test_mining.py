@@ -196,6 +196,22 @@ def test_the_same_again_and_nothing_of_the_model_or_the_generators_is_changed(
     model.eval()
 
 
+def test_in_half_precision_what_is_found_is_as_near_but_for_rounding(model: SentenceTransformer) -> None:
+    own = rows(drawn(60))
+    whole, half = (lines(mine(own, model, negatives=1, margin=0.1, precision=mode)[0]) for mode in ("fp32", "bf16"))
+
+    def similarities(found: list[tuple[int, str, str, str]]) -> dict[int, float]:
+        sides = (model.encode([line[side] for line in found], normalize_embeddings=True) for side in (1, 3))
+        return dict(zip([line[0] for line in found], np.sum(np.multiply(*sides), axis=1), strict=True))
+
+    exact, rounded = similarities(whole), similarities(half)
+    off = np.array([rounded[row] - exact[row] for row in exact.keys() & rounded.keys()])
+    assert len(off) >= 0.9 * len(exact)
+    # One at the edge of the margin may fall to its other side, and the next one is then taken.
+    assert (np.abs(off) < 0.02).mean() >= 0.8, off
+    assert not torch.is_autocast_enabled("cpu")
+
+
 def test_how_much_is_searched_at_a_time_changes_nothing(
     model: SentenceTransformer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from hf_simtune.errors import RequestError
-from hf_simtune.evaluation import neighbours
+from hf_simtune.evaluation import bootstrap, neighbours
 from hf_simtune.evaluation import reindex as module
 from hf_simtune.evaluation.bootstrap import draw
 from hf_simtune.evaluation.geometry import UndefinedGeometry
@@ -146,7 +146,7 @@ def test_one_vector_for_all_finds_nothing_and_keeps_the_order_of_the_index() -> 
 def test_the_intervals_are_those_of_a_plain_loop_over_the_same_draws(
     monkeypatch: pytest.MonkeyPatch, chunk: int
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK", chunk)
+    monkeypatch.setattr(bootstrap, "MEANS", chunk)
     base, tuned = vectors_of(40, 5, 0), vectors_of(40, 5, 1)
     tuned[:20] = base[:20] + 0.2 * tuned[:20]
     pairs = [(0, 1), (1, 2), (30, 2), (5, 6), (5, 7), *((row, row + 10) for row in range(10, 20)), (31, 32), (35, 36)]

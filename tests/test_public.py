@@ -22,7 +22,7 @@ FLOORS = [
     {"evaluation.correlation", "evaluation.geometry", "evaluation.groups", "evaluation.bootstrap", "evaluation.metric"},
     {"data.spec", "model_names", "search", "evaluation.compare", "plots", "card_text", "catalogue"},
     {"evaluation.neighbours", "evaluation.spread", "line_plots"},
-    {"evaluation.reindex"},
+    {"evaluation.reindex", "evaluation.retrieval"},
     {"flags", "record", "grid_plots"},
     {
         "evaluation.undisturbed",

@@ -107,6 +107,9 @@ def test_the_record_says_what_the_recipe_does(done: tuple[str, Run]) -> None:
     assert len(record.health) >= 3
     dense = name not in WAYS  # neighbours and spread are those of dense vectors
     assert (record.spread is not None, record.reindex is not None) == (dense, dense)
+    assert [e.retrieval is not None for e in record.evaluations] == [
+        dense and e.role != "select" for e in record.evaluations
+    ]
 
 
 def test_what_is_trained_and_what_is_saved_are_told(done: tuple[str, Run]) -> None:

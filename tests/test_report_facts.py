@@ -15,6 +15,7 @@ from sample_record import csr, improved, lora, matryoshka, no_evidence, script, 
 
 from hf_simtune import card, report
 from hf_simtune.evaluation.reindex import reindex_sentence
+from hf_simtune.evaluation.retrieval import retrieval_sentence
 from hf_simtune.evaluation.spread import spread_sentence
 from hf_simtune.record import Checkpoint, Evaluation, Health, RunRecord, Score, Truncated
 
@@ -256,7 +257,9 @@ def test_the_index_and_the_spread_are_answered_in_their_own_words() -> None:
     assert record.reindex
     assert record.spread
     text = own(record)
-    for sentence in (reindex_sentence(record.reindex), spread_sentence(record.spread)):
+    found = [retrieval_sentence(e.source.title, e.retrieval) for e in record.evaluations if e.retrieval]
+    assert [sentence.partition(". ")[0].rpartition(": ")[2] for sentence in found] == ["not worse", "worse"]
+    for sentence in (reindex_sentence(record.reindex), spread_sentence(record.spread), *found):
         words = re.sub(r"(?<=[ (])-(?=\d)", MINUS, sentence).replace(" x 100", " \N{MULTIPLICATION SIGN} 100")
         assert words in text
 

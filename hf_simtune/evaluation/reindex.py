@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hf_simtune.evaluation.bootstrap import ZERO, draw
+from hf_simtune.evaluation.bootstrap import mean_interval
 from hf_simtune.evaluation.compare import FEWEST_GROUPS
 from hf_simtune.evaluation.groups import groups_of_ids
 from hf_simtune.evaluation.neighbours import SAME, both_sides, checked_pairs, overlap_of, ranks, reciprocal
@@ -22,7 +22,6 @@ RESAMPLES = 1000
 STALE = 0.5  # overlap below which an index is rebuilt, unless the queries speak against it
 LOSS = 0.005  # of MRR@10, half a point: what an index may lose and be kept
 CHANCE = 0.05  # overlap that chance alone gives, from which on a sentence says so
-CHUNK = 2**20  # groups x resamples at a time: 8 MB
 
 Doubles = NDArray[np.float64]
 Ids = NDArray[np.int64]
@@ -101,7 +100,7 @@ def reindex(base: ArrayLike, tuned: ArrayLike, pairs: ArrayLike = (), *, k: int 
             found = reciprocal(ranks(asking, indexed, positives))
             figures[name] = float(found.mean())
             if figures["groups"] >= FEWEST_GROUPS:
-                low, high = _interval(found - after, labels, seed)
+                low, high = mean_interval(found - after, labels, RESAMPLES, seed, CONFIDENCE)
                 figures |= {f"{name}_low": low, f"{name}_high": high, "resamples": RESAMPLES}
         result = dataclasses.replace(result, **figures)
     answer, reason = _answer(result, meet, meet and bool(np.abs(left - right).max() <= SAME))
@@ -158,17 +157,3 @@ def _answer(r: Reindex, meet: bool, same: bool) -> tuple[str, str]:
     if r.overlap < STALE:
         return "rebuild", "most sentences have other neighbours than before"
     return "cannot tell", missing
-
-
-def _interval(lost: Doubles, labels: Ids, seed: int) -> tuple[float, float]:
-    """The percentile interval of the mean of some differences, shape (queries,), whose groups are drawn together."""
-    sums, sizes = np.bincount(labels, weights=lost), np.bincount(labels).astype(np.float64)
-    rng = np.random.default_rng(seed)
-    means = np.empty(RESAMPLES)
-    step = max(1, CHUNK // len(sizes))
-    for start in range(0, RESAMPLES, step):
-        counts = draw(rng, len(sizes), min(step, RESAMPLES - start))
-        means[start : start + step] = (sums @ counts) / (sizes @ counts)
-    means[np.abs(means) < ZERO] = 0.0
-    low, high = np.quantile(means, ((1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2)).tolist()
-    return low, high
