@@ -88,7 +88,7 @@ def _facts(record: RunRecord) -> dict[str, object]:
         "training_in_sts": any(provenance.in_sts(source) for use, source in provenance.sources(record)[:1]),
         "unchecked": [found for found in evaluations if found.source.title not in checked],
         "settings": training.settings(record),
-        "soup": training.averaged(record),
+        "origins": training.origins_of_weights(record),
         "trained": training.trained(record),
         "trained_on": training.trained_on(record),
         "holds": training.holds(record),

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from hf_simtune import card_text as text
-from hf_simtune import soup
+from hf_simtune import origins
 from hf_simtune.card_evaluation import share
 from hf_simtune.card_losses import loss_words
 from hf_simtune.card_provenance import link, model_link
@@ -15,12 +15,12 @@ from hf_simtune.card_text import Markdown, code
 from hf_simtune.record import Checkpoint, ModelFacts, RunRecord, Source, Training
 
 __all__ = [
-    "averaged",
     "epochs",
     "holds",
     "kind",
     "kind_of_rows",
     "logged",
+    "origins_of_weights",
     "prompt",
     "settings",
     "trained",
@@ -32,7 +32,7 @@ __all__ = [
 TOLD_ELSEWHERE = {
     *("name", "title", "model", "model_revision", "train_data", "select_on", "report_on", "more_data", "probe"),
     *("loss", "temperature", "epochs", "batch_size", "precision", "forward", "prompt", "matryoshka", "stand_in_for"),
-    *("lora", "merge", "mine_negatives", "negative_margin", "soup", "keep_base"),
+    *("lora", "merge", "mine_negatives", "negative_margin", "soup", "keep_base", "start"),
 }
 # Of a script's arguments, those that name a place on its machine or a secret.
 PRIVATE = re.compile(r"(^|_)(dir|path|file|folder|token|key|checkpoint|run_name)(_|$)|^(deepspeed|fsdp_config)$")
@@ -102,9 +102,12 @@ def trained(record: RunRecord) -> Markdown:
     return Markdown("{part}: LoRA {how}").fill(part=part, how=training.lora)
 
 
-def averaged(record: RunRecord) -> Markdown:
-    """Which weights were averaged; empty without a soup."""
-    return text.escape(soup.sentence(record).replace(" x 100", " \N{MULTIPLICATION SIGN}100"), limit=3000)
+def origins_of_weights(record: RunRecord) -> list[Markdown]:
+    """What training went on from and which weights were averaged, where there is something to say."""
+    return [
+        text.escape(said.replace(" x 100", " \N{MULTIPLICATION SIGN}100"), limit=3000)
+        for said in origins.sentences(record)
+    ]
 
 
 def untrained(record: RunRecord) -> Markdown:

@@ -49,7 +49,7 @@ class Fitted:
 def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> Fitted:
     """Train as the recipe has it, taking up what there is in the folder.
 
-    With a soup (Wortsman et al. 2022, arXiv:2203.05482) each seed starts from the untouched base, and its best
+    With a soup (Wortsman et al. 2022, arXiv:2203.05482) each seed starts from the same weights, and its best
     checkpoint goes into the mean of all weights with the same share. Of that mean, or of the one training, a share may
     be left to the base (the same authors, arXiv:2109.01903). This average is what is kept, unless it scores no better
     than the base on the selection rows or its embeddings are unhealthy; it is the step after the last one.
@@ -61,13 +61,18 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
         callback: that has scored it.
     """
     seeds = [(plan.recipe.seed + APART * number) % 2**32 for number in range(plan.recipe.soup)]
+    start = prepared.start
     if len(seeds) == 1 and not plan.recipe.keep_base:
+        if start:
+            start.put_into(prepared.model)
         return _Seed(plan, folder, prepared, callback).fitted()
     base = _copy(prepared.model)
     runs, kept = [], list[Weights]()
     for number, seed in enumerate(seeds, start=1):
         log.info("seed %d of %d: %d", number, len(seeds), seed)
         prepared.model.load_state_dict(base)
+        if start:
+            start.put_into(prepared.model)
         recipe = dataclasses.replace(plan.recipe, seed=seed)
         (place := folder / f"seed-{seed}").mkdir(exist_ok=True)
         set_seed(seed)

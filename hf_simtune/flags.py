@@ -183,6 +183,7 @@ def without_paths(recipe: Recipe) -> dict[str, Any]:
     """The recipe as a plain dictionary in which local files and folders go by their names alone."""
     value = dataclasses.asdict(recipe)
     value["model"] = folder_name(value["model"])
+    value["start"] = recipe.start and folder_name(recipe.start)
     for name in ("train_data", "select_on", "report_on"):
         if isinstance(value[name], str):
             value[name] = without_path(value[name])

@@ -26,6 +26,10 @@ def of_recipe(recipe: Recipe) -> list[str]:
     if not isinstance(recipe.model, str):  # which Recipe.check tells
         return []
     found, wrong = problems([recipe.model]), wrong_fields(recipe)
+    if recipe.start is not None and "start" not in wrong:
+        found += problems([recipe.start], "--start")
+        if recipe.start == recipe.model:
+            found.append(f"--start {recipe.start} is the base itself, where training begins anyway; leave it out")
     found += [*_static(recipe), *_sparse(recipe, wrong)]
     return found + [told(field, [getattr(recipe, field)], why) for field, why in unread(recipe).items()]
 

@@ -20,6 +20,7 @@ from hf_simtune.recipe import Recipe
 from hf_simtune.record import FurtherData, Mined, ModelFacts
 from hf_simtune.rules import default_loss
 from hf_simtune.schedule import LONG, patience
+from hf_simtune.starting import Start, start
 
 __all__ = ["Prepared", "load_base", "prepare"]
 
@@ -42,6 +43,7 @@ class Prepared:
     lora: str | None  # the adapters in words
     further: tuple[FurtherData, ...]
     mined: Mined | None
+    start: Start | None  # weights to train from, which the model does not have yet
 
     @property
     def loss_name(self) -> str:
@@ -60,7 +62,7 @@ class Prepared:
 
 
 def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress: bool = False) -> Prepared:
-    """Load rows and model, attach adapters, look for negatives in the run's precision, build the losses.
+    """Load rows, model and a start's weights, attach adapters, look for negatives in ``precision``, build the losses.
 
     Raises:
         RequestError, DataError, HubError: with what was wrong where.
@@ -74,6 +76,7 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
             f"{base.name} is a base with adapters, which are frozen when they are loaded: nothing would be trained",
             hint="Merge them first, with --lora --merge on the run that made them, or name their base with --lora",
         )
+    begin = start(model, recipe)
     lora = _adapted(model, base, recipe)
     own, mined = found.rows, None
     if recipe.mine_negatives:
@@ -117,6 +120,7 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
             FurtherData(source=more.loaded.source, rows=len(more.rows), loss=more.loss) for more in found.further
         ),
         mined=mined,
+        start=begin,
     )
 
 

@@ -52,6 +52,13 @@ class Recipe:
         "a Hub id or a folder",
     )
     model_revision: str | None = field(None, "commit, tag or branch of the base model on the Hub")
+    start: str | None = field(
+        None,
+        "model whose weights training goes on from, tuned from the same base: Hub id, or folder of a run's model; "
+        "before and after are told of the base (default: begin at the base)",
+        lambda v: bool(v.strip()),
+        "a Hub id or a folder",
+    )
     train_data: str = field(
         "",
         "training rows: Hub id, csv/tsv/jsonl/parquet/txt file, or builtin:sports",
@@ -257,8 +264,8 @@ class Recipe:
     def offline(self) -> Recipe:
         """The same recipe on what the package carries: the packaged MiniLM and the built-in sports corpus.
 
-        Only what would come from the Hub is replaced, or, if it is a probe or further data, left out; files and folders
-        of your own stay. The scores are then on the sports corpus and never stand for STSb.
+        Only what would come from the Hub is replaced, or, if it is a probe, further data or a start, left out; files
+        and folders of your own stay. The scores are then on the sports corpus and never stand for STSb.
         """
         changes: dict[str, Any] = {"name": f"{self.name.removesuffix('-offline')}-offline"}
         if is_hub_name(self.model):
@@ -273,6 +280,8 @@ class Recipe:
                 "columns": None,
                 "score_range": None,
             }
+        if is_hub_name(self.start or ""):
+            changes["start"] = None
         further = zip(self.more_data or (), named_losses(self.more_data), strict=True)
         changes["more_data"] = tuple(entry for entry, (_, data) in further if not is_hub_name(data)) or None
         changes["probe"] = tuple(name for name in self.probe or () if not is_hub_name(name)) or None

@@ -124,4 +124,5 @@ class Training:
     trainable: int = 0  # of these, trained
     lora: str | None = None  # "r=16 alpha=32 ...": the adapters, where it was not the whole model
     soup: tuple[Ingredient, ...] = ()  # trainings whose weights were averaged; steps count through all of them
+    start: ModelFacts | None = None  # whose weights training went on from; None: the base's
     stopped: str | None = None  # why training ended before its last step

@@ -125,6 +125,7 @@ def _same_question(name: str, runs: list[RunRecord]) -> None:
         # A field that an older record does not have was not there yet: the run did what is now the default.
         defaults = dataclasses.asdict(Recipe())
         recipe = {field: value for field, value in {**defaults, **record.recipe}.items() if field != "seed"}
+        recipe["start"] = recipe["start"] is not None  # of each seed its own
         rows = [(evaluation.source.fingerprint, evaluation.role) for evaluation in record.evaluations]
         # A part of the base that nobody has trained is drawn from the seed, and its hash with it.
         base = record.base.name if record.base.untrained else record.base.weights_sha256

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hf_simtune import card, dense_below, separation, soup, wording
+from hf_simtune import card, dense_below, origins, separation, wording
 from hf_simtune.card_evaluation import FINDINGS, outscored, share
 from hf_simtune.card_metadata import kept_base
 from hf_simtune.card_training import KINDS
@@ -96,8 +96,10 @@ def trained(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "trained", part
     if training.lora is not None:
         yield "adapters", f"LoRA {training.lora}".rstrip()
+    if training.start:
+        yield "went on from", origins.start(record)
     if training.soup:
-        yield "soup", minus(soup.sentence(record).replace(" x 100", TIMES_100))
+        yield "soup", minus(origins.soup(record).replace(" x 100", TIMES_100))
     for more in training.further:
         yield "further data", _further(more)
     if training.mined:

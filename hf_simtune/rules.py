@@ -235,22 +235,25 @@ def _mining_and_sparse(recipe: Recipe) -> Iterator[str]:
         yield f"--mine-negatives looks with a dense model; with --sparse {recipe.sparse} leave it out"
 
 
-@_rule("soup", "lora")
-def _soup_of_adapters(recipe: Recipe) -> Iterator[str]:
-    if recipe.soup > 1 and recipe.lora is not None:
-        yield "--soup averages weights, and the mean of two adapters is no adapter of the mean: leave out --lora or it"
+# By field: its default, and why adapters, which leave the base's weights as they are, do not go with another value.
+_WHOLE_WEIGHTS = {
+    "soup": (1, "--soup averages weights, and the mean of two adapters is no adapter of the mean"),
+    "keep_base": (0.0, "--keep-base mixes the base's weights into those that were trained, and --lora trains none"),
+    "start": (None, "--start gives the base other weights, which adapters would not hold (or name it with --model)"),
+    "layer_decay": (1.0, "--layer-decay slows the layers of the base down, which --lora freezes"),
+}
 
 
-@_rule("keep_base", "lora")
-def _base_in_adapters(recipe: Recipe) -> Iterator[str]:
-    if recipe.keep_base and recipe.lora is not None:
-        yield "--keep-base mixes the base's weights into those that were trained, and --lora trains none of them"
+def _beside_adapters(field: str) -> Rule:
+    def rule(recipe: Recipe) -> Iterator[str]:
+        if recipe.lora is not None and getattr(recipe, field) != _WHOLE_WEIGHTS[field][0]:
+            yield f"{_WHOLE_WEIGHTS[field][1]}; leave one of them out"
+
+    return rule
 
 
-@_rule("layer_decay", "lora")
-def _rates_of_adapters(recipe: Recipe) -> Iterator[str]:
-    if recipe.layer_decay != 1 and recipe.lora is not None:
-        yield "--layer-decay slows the layers of the base down, which --lora freezes; leave one of them out"
+for _field in _WHOLE_WEIGHTS:
+    _rule(_field, "lora")(_beside_adapters(_field))
 
 
 @_rule("sparse", "lora")

@@ -32,6 +32,7 @@ class Plan:
     forward: str = "plain"  # or "packed" or "chunked"
     forward_reason: str = ""
     starts: int = 1
+    start_weights: str | None = None  # SHA-256 of the model that training goes on from
 
     def differences(self, other: Plan) -> list[str]:
         """What another start would do differently from this one; empty when it goes on with the same run."""
@@ -42,6 +43,8 @@ class Plan:
                 found.append(f"--{field.name.replace('_', '-')} was {mine!r} and is now {theirs!r}")
         if self.base_weights != other.base_weights:
             found.append("the base model's weights are not those that the run started from")
+        if self.start_weights != other.start_weights:
+            found.append(f"the weights of --start {self.recipe.start} are not those that the run went on from")
         for part, fingerprint in self.fingerprints.items():
             if other.fingerprints.get(part) != fingerprint:
                 found.append(f"the {part} rows are not those that the run started with")

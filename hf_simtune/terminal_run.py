@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from hf_simtune import dense_below, separation, soup
+from hf_simtune import dense_below, origins, separation
 from hf_simtune.card_evaluation import outscored
 from hf_simtune.evaluation.compare import power_sentence, probe_answer, verdict_sentence
 from hf_simtune.evaluation.reindex import reindex_sentence
@@ -80,8 +80,7 @@ def _notes(record: RunRecord) -> Iterator[str]:
         yield f"No checkpoint{healthy} beat the base on the selection rows: model/ holds the base unchanged."
     if training.stopped:
         yield f"Training stopped early: {training.stopped}."
-    if training.soup:
-        yield soup.sentence(record)
+    yield from origins.sentences(record)
     if training.lora:
         yield f"Trained: {training.trainable:,} of {training.parameters:,} parameters ({training.lora})."
     for name in dict.fromkeys(name for health in record.health for name in health.findings):

@@ -41,5 +41,6 @@ def training(plan: Plan, prepared: Prepared, fitted: Fitted) -> Training:
         trainable=prepared.trainable[1],
         lora=prepared.lora,
         soup=fitted.soup,
+        start=prepared.start.facts if prepared.start else None,
         stopped=fitted.stopped,
     )

@@ -15,7 +15,7 @@ from sentence_transformers import SentenceTransformer, SentenceTransformerTraini
 from test_tuning import small
 from tiny import tiny_encoder, tiny_model
 
-from hf_simtune import Recipe, soup, train, tune
+from hf_simtune import Recipe, origins, train, tune
 from hf_simtune.data.load import load as load_rows
 from hf_simtune.models import load
 from hf_simtune.record import RunRecord
@@ -30,10 +30,8 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_model(tmp_path_factory.mktemp("models") / "tiny")
 
 
-@pytest.fixture(scope="module")
-def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+def learnable(model: Path, folder: Path) -> Recipe:
     """All rows of a file, as a seed would choose others of more; chosen on what is learnt, so that all gain by it."""
-    folder = tmp_path_factory.mktemp("rows")
     for name, split, count in (("rows", "train", 96), ("select", "train", 96), ("report", "test", 60)):
         rows = load_rows(f"builtin:sports/scored:{split}").dataset.shuffle(seed=42).select(range(count))
         rows.select_columns(["sentence1", "sentence2", "score"]).to_parquet(str(folder / f"{name}.parquet"))
@@ -48,6 +46,11 @@ def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
         epochs=10.0,
         learning_rate=2e-3,
     )
+
+
+@pytest.fixture(scope="module")
+def recipe(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Recipe:
+    return learnable(model, tmp_path_factory.mktemp("rows"))
 
 
 @pytest.fixture(scope="module")
@@ -105,13 +108,13 @@ def test_the_record_counts_steps_through_the_soup_and_ends_with_its_mean(stirred
 
 
 def test_card_report_and_sentence_name_what_went_into_a_soup(stirred: Run) -> None:
-    said = soup.sentence(stirred.record)
+    said = origins.soup(stirred.record)
     assert said.startswith("Kept: the mean of the weights of 3 trainings from the same base: seed 42 (step ")
     card = (stirred.folder / "README.md").read_text(encoding="utf-8")
     assert "the mean of the weights of 3 trainings" in card and "(average) **chosen**" in card
     assert "wortsman-2022-soups" in card and "so `model/` holds that step" not in card
     assert "the mean of the weights of 3 trainings" in (stirred.folder / "report.html").read_text(encoding="utf-8")
-    assert soup.sentence(improved()) == ""
+    assert origins.soup(improved()) == ""
 
 
 @pytest.mark.parametrize("lost", ["seed-1042", "seed-2042", "all"])
@@ -144,7 +147,7 @@ def test_a_share_of_the_base_stays_in_the_weights(recipe: Recipe, model: Path, t
     for name, value in weights(run.folder / "model").items():
         mixed = 0.75 * best[name].double() + 0.25 * base[name].double()
         assert torch.equal(value, mixed.to(value.dtype)), name
-    said = soup.sentence(run.record)
+    said = origins.soup(run.record)
     assert said.startswith(f"Kept: 75 % of the weights of seed 42 (step {one.step}, ")
     assert "and 25 % of the untouched base's; this scores " in said
     card = (run.folder / "README.md").read_text(encoding="utf-8")
@@ -159,7 +162,7 @@ def test_a_soup_that_gains_nothing_is_the_base(recipe: Recipe, tmp_path: Path) -
         assert training.checkpoints[-1].spearman > training.checkpoints[0].spearman  # type: ignore[operator]
         return
     assert run.record.tuned.weights_sha256 == run.record.base.weights_sha256
-    assert soup.sentence(run.record).startswith("Not kept: ")
+    assert origins.soup(run.record).startswith("Not kept: ")
 
 
 KINDS = ("bert", "roberta", "distilbert", "electra", "mpnet")

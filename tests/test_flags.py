@@ -210,6 +210,7 @@ def filled() -> Recipe:
         score_range=(0.0, 5.0),
         train_rows=9,
         more_data=("cosent=a.csv",),
+        start="first/model",
         select_on="s.csv",
         report_on="r.csv",
         eval_columns=("a", "b", "c"),
@@ -229,7 +230,7 @@ def filled() -> Recipe:
 
 
 def test_the_word_none_unsets_every_optional_field_and_no_other() -> None:
-    assert len(OPTIONAL) == 21, "give a new optional field a value in filled()"
+    assert len(OPTIONAL) == 22, "give a new optional field a value in filled()"
     assert None not in [getattr(filled(), name) for name in OPTIONAL]
     for name in OPTIONAL:
         assert parse([flags.flag(name), "none"], filled()) == dataclasses.replace(filled(), **{name: None})  # type: ignore[arg-type]

@@ -132,6 +132,8 @@ TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"lora": LoRA(), "sparse": "csr"}, "--lora does not go with --sparse csr"),
     ({"lora": LoRA(), "soup": 3}, "--soup averages weights, and the mean of two adapters is no adapter of the mean"),
     ({"lora": LoRA(), "keep_base": 0.2}, "--keep-base mixes the base's weights into those that were trained"),
+    ({"lora": LoRA(), "start": "my/model"}, "--start gives the base other weights, which adapters would not hold"),
+    ({"start": " "}, "--start is ' ': it must be a Hub id or a folder"),
     ({"lora": LoRA(), "layer_decay": 0.9}, "--layer-decay slows the layers of the base down, which --lora freezes"),
 ]  # fmt: skip
 

@@ -1,14 +1,31 @@
-"""What a soup was made of, in a sentence that card, report and terminal share."""
+"""Where the weights come from that training began with and that were kept: sentences for card, report and terminal."""
 
 from __future__ import annotations
 
 from hf_simtune.record import RunRecord
 from hf_simtune.wording import points
 
-__all__ = ["sentence"]
+__all__ = ["sentences", "soup", "start"]
 
 
-def sentence(record: RunRecord) -> str:
+def sentences(record: RunRecord) -> list[str]:
+    """What there is to say; nothing of a run that went from its base to one checkpoint."""
+    return [said for said in (start(record), soup(record)) if said]
+
+
+def start(record: RunRecord) -> str:
+    """From whose weights training went on; empty where it began at the base."""
+    begun = record.training.start
+    if begun is None:
+        return ""
+    at = f" at revision {begun.revision}" if begun.revision else ""
+    return (
+        f"Training went on from the weights of {begun.name}{at} (SHA-256 {begun.weights_sha256[:12]}); before is the "
+        f"untouched base, {record.base.name}. What {begun.name} was trained on is no part of the leak check."
+    )
+
+
+def soup(record: RunRecord) -> str:
     """Which weights were averaged, and what each alone scored on the rows that choose; empty without a soup."""
     training = record.training
     if not training.soup:
