@@ -1,7 +1,7 @@
 """What each lever on the way to a better model is worth by itself: the runs that tell, and the table made of them.
 
-Every lever is tried on the same short stage, plain CoSENT tuning on STSb, with the same seeds, and compared with that
-stage on STSb's validation rows. No run of an ablation is scored on STSb's test rows.
+Every lever is tried on the same short stage, plain CoSENT tuning on STSb, with the same seeds or a soup of several, and
+compared with that stage on STSb's validation rows. No run of an ablation is scored on STSb's test rows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from hf_simtune.recipe import Recipe
 from hf_simtune.record import Evaluation, RunRecord, Score
 from hf_simtune.wording import duration, interval, points, signed
 
-__all__ = ["FOLDER", "LEVERS", "PLAIN", "STAGE", "Lever", "page", "recipe"]
+__all__ = ["FOLDER", "LEVERS", "PLAIN", "SEEDS", "STAGE", "Lever", "page", "recipe"]
 
 FOLDER = "ablation"  # in model_cards: LEVER/SEED below it
 STAGE = "cosent_minilm"
@@ -115,7 +115,7 @@ def _line(lever: Lever, runs: Runs, plain: Runs) -> str:
     scores = [_spearman(_select(record).tuned) for _, record in runs]
     sports = [_spearman(record.report.tuned) for _, record in runs]
     gain = between = "\N{EN DASH}"
-    if pairs := _paired(runs, plain):
+    if pairs := _paired(lever, runs, plain):
         low, middle, high = _gain(pairs)
         gain, between = signed(middle), interval(low, high)
     seconds = sum(record.training.seconds for _, record in runs) / len(runs)
@@ -134,10 +134,10 @@ def _retrieval(runs: Runs) -> str:
     return f"{points(told[0].base)} \N{RIGHTWARDS ARROW} {_spread([change.tuned for change in told])}"
 
 
-def _paired(runs: Runs, plain: Runs) -> list[tuple[tuple[Path, RunRecord], tuple[Path, RunRecord]]]:
-    """Each run with the plain one of its seed; a lone one, such as a soup of several seeds, with every plain one."""
-    if len(runs) == 1:
-        return [(runs[0], beside) for beside in plain]
+def _paired(lever: Lever, runs: Runs, plain: Runs) -> list[tuple[tuple[Path, RunRecord], tuple[Path, RunRecord]]]:
+    """Each run with the plain one of its seed; that of a lever with one seed, such as a soup, with every plain one."""
+    if len(lever.seeds) == 1:
+        return [(run, beside) for run in runs for beside in plain]
     of_seed = {folder.name: (folder, record) for folder, record in plain}
     return [(run, of_seed[run[0].name]) for run in runs if run[0].name in of_seed]
 

@@ -83,7 +83,7 @@ def _facts(record: RunRecord) -> dict[str, object]:
         "geometry": evaluation.geometry(record),
         "seen_before": provenance.seen_before(record),
         "names_alone": provenance.names_alone(record),
-        "base_has_seen": provenance.base_has_seen(record),
+        "base_has_seen": [*provenance.base_has_seen(record), *provenance.start_has_seen(record)],
         "sources": provenance.sources(record),
         "training_in_sts": any(provenance.in_sts(source) for use, source in provenance.sources(record)[:1]),
         "unchecked": [found for found in evaluations if found.source.title not in checked],

@@ -79,7 +79,9 @@ def metadata(record: RunRecord) -> dict[str, Any]:
     value: dict[str, Any] = {}
     if languages := [code for code in base.language if _is_language(code)]:
         value["language"] = languages
-    value |= _license(record.tuned.license or base.license)
+    start = record.training.start
+    mixed = start is not None and start.license != base.license
+    value |= _license("other" if mixed else record.tuned.license or base.license)
     value["library_name"] = "sentence-transformers"
     value["pipeline_tag"] = "feature-extraction" if sparse else "sentence-similarity"  # as in the library's own cards
     value["tags"] = [*_tags(record, sparse)]

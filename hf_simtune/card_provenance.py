@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ __all__ = [
     "rows",
     "seen_before",
     "sources",
+    "start_has_seen",
     "where",
 ]
 
@@ -134,6 +136,22 @@ def base_has_seen(record: RunRecord) -> list[Markdown]:
     return found
 
 
+def start_has_seen(record: RunRecord) -> list[Markdown]:
+    """What the card of the model that training went on from was trained on, as far as the evaluation data go."""
+    start = record.training.start
+    if start is None:
+        return []
+    line = (
+        "**Warning, {data}: the card of {start}, from which training went on, lists {them}: the tuned score is not one "
+        "on unseen data, while the base's may be.**"
+    )
+    return [
+        Markdown(line).fill(data=code(source.title), start=code(start.name), them=Markdown(", ".join(map(code, them))))
+        for source, role in _by_role(record)
+        if role != "train" and (them := list(dict.fromkeys(itertools.chain(*_seen(source, start.trained_on)))))
+    ]
+
+
 def seen_before(record: RunRecord) -> list[Markdown]:
     """``base_has_seen`` for those who read no further: the data of this run that the base's own card lists."""
     said = {
@@ -150,7 +168,8 @@ def seen_before(record: RunRecord) -> list[Markdown]:
 
 def names_alone(record: RunRecord) -> bool:
     """Whether the command names files or folders, which a record holds without the way to them."""
-    model_folder = record.base.hub_id is None and not record.base.name.startswith("builtin:")
+    used = [record.base, *([record.training.start] if record.training.start else [])]
+    model_folder = any(facts.hub_id is None and not facts.name.startswith("builtin:") for facts in used)
     return model_folder or any(source.kind in ("file", "local copy") for source, _ in _by_role(record))
 
 

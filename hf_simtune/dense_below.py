@@ -26,7 +26,8 @@ def sentence(record: RunRecord) -> str:
         if sure := certainty(comparison):
             change += f" ({sure})"
     dense, sparse = points(found.base.spearman), points(found.tuned.spearman)
+    after = f" (and before its tuning to {record.training.start.name})" if record.training.start else ""
     return (
-        f"Beside the dense model below the autoencoder, untuned: {answer}. Spearman x 100 is {dense} for the dense one "
-        f"({dimensions:,} dimensions) and {sparse} for this one{used}: {change}."
+        f"Beside the dense model below the autoencoder, untuned{after}: {answer}. Spearman x 100 is {dense} for the "
+        f"dense one ({dimensions:,} dimensions) and {sparse} for this one{used}: {change}."
     )

@@ -44,6 +44,7 @@ class Fitted:
     health: tuple[Health, ...]
     soup: tuple[Ingredient, ...]
     seconds: dict[str, float]  # "train", and of it "of it scores", "of it checkpoints", "of it guard"
+    start: float | None = None  # Spearman, on the selection rows, of the weights that training went on from
 
 
 def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> Fitted:
@@ -61,25 +62,27 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
         callback: that has scored it.
     """
     seeds = [(plan.recipe.seed + APART * number) % 2**32 for number in range(plan.recipe.soup)]
-    start = prepared.start
-    if len(seeds) == 1 and not plan.recipe.keep_base:
-        if start:
-            start.put_into(prepared.model)
-        return _Seed(plan, folder, prepared, callback).fitted()
-    base = _copy(prepared.model)
+    alone = len(seeds) == 1 and not plan.recipe.keep_base
+    base = Weights() if alone else _copy(prepared.model)
+    begun = callback.go_on_from(prepared.start, prepared.model) if prepared.start else None
+    if begun is not None:
+        log.info("going on from %s, which scores %.2f on the selection rows", plan.recipe.start, 100 * begun)
+    if alone:
+        return dataclasses.replace(_Seed(plan, folder, prepared, callback).fitted(), start=begun)
     runs, kept = [], list[Weights]()
     for number, seed in enumerate(seeds, start=1):
         log.info("seed %d of %d: %d", number, len(seeds), seed)
         prepared.model.load_state_dict(base)
-        if start:
-            start.put_into(prepared.model)
+        if prepared.start:
+            prepared.start.put_into(prepared.model)
         recipe = dataclasses.replace(plan.recipe, seed=seed)
         (place := folder / f"seed-{seed}").mkdir(exist_ok=True)
         set_seed(seed)
         runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, prepared, callback).fitted())
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
     prepared.model.load_state_dict(_average(kept, base, plan.recipe.keep_base))
-    return _stirred(plan, folder, prepared, callback, list(zip(seeds, runs, strict=True)))
+    fitted = _stirred(plan, folder, prepared, callback, list(zip(seeds, runs, strict=True)))
+    return dataclasses.replace(fitted, start=begun)
 
 
 class _Seed:

@@ -79,6 +79,7 @@ class CollapseGuard(TrainerCallback):
         self.sentences = tuple(distinct)
         self.on_collapse = on_collapse
         self.checks = checks
+        self.base: Health | None = None  # where training does not begin at the base: what that is like
         self.history: list[Health] = []
         self.restored_step: int | None = None
         self.seconds = 0.0
@@ -98,7 +99,7 @@ class CollapseGuard(TrainerCallback):
         """Measure the base, or take up the history of the run that is resumed."""
         model = _embedding(kwargs["model"])
         self.restored_step, self.seconds, self._healthy, self._training = None, 0.0, None, True
-        self.history = self._resumed(state)
+        self.history = self._resumed(state) or ([self.base] if self.base else [])
         self._told = {name for health in self.history for name in health.findings}
         if not self.history or self.history[-1].step != state.global_step:
             self._look(model, state)

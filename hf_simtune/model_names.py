@@ -11,7 +11,7 @@ from hf_simtune.fields import wrong_fields
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, Recipe, is_hub_name
 from hf_simtune.rules import cached, told
 
-__all__ = ["FORMS", "is_static", "kind", "of_recipe", "problems", "unread"]
+__all__ = ["FORMS", "at_revision", "is_static", "kind", "of_recipe", "problems", "unread"]
 
 BUILTINS = (BUILTIN_MINILM, BUILTIN_SPLADE)
 FORMS = f"Hub id, folder, {BUILTIN_MINILM} or {BUILTIN_SPLADE}"
@@ -27,11 +27,20 @@ def of_recipe(recipe: Recipe) -> list[str]:
         return []
     found, wrong = problems([recipe.model]), wrong_fields(recipe)
     if recipe.start is not None and "start" not in wrong:
-        found += problems([recipe.start], "--start")
-        if recipe.start == recipe.model:
+        found += problems([at_revision(recipe.start)[0]], "--start")
+        places = [Path(name).expanduser() for name in (recipe.start, recipe.model)]
+        if recipe.start == recipe.model or (all(map(Path.is_dir, places)) and places[0].samefile(places[1])):
             found.append(f"--start {recipe.start} is the base itself, where training begins anyway; leave it out")
     found += [*_static(recipe), *_sparse(recipe, wrong)]
     return found + [told(field, [getattr(recipe, field)], why) for field, why in unread(recipe).items()]
+
+
+def at_revision(name: str) -> tuple[str, str | None]:
+    """``ORG/NAME@REVISION`` in its two parts; a folder's name is one."""
+    if Path(name).expanduser().exists():
+        return name, None
+    plain, _, revision = name.partition("@")
+    return plain, revision or None
 
 
 def unread(recipe: Recipe) -> dict[str, str]:

@@ -19,9 +19,16 @@ def start(record: RunRecord) -> str:
     if begun is None:
         return ""
     at = f" at revision {begun.revision}" if begun.revision else ""
+    training = record.training
+    kept = next((point.spearman for point in training.checkpoints if point.step == training.best_step), None)
+    better = ""
+    if training.start_spearman is not None and (kept is None or kept <= training.start_spearman):
+        better = ", which nothing that this run made exceeds: the start is the better model"
     return (
         f"Training went on from the weights of {begun.name}{at} (SHA-256 {begun.weights_sha256[:12]}); before is the "
-        f"untouched base, {record.base.name}. What {begun.name} was trained on is no part of the leak check."
+        f"untouched base, {record.base.name}. On the rows that choose, the start scores "
+        f"{points(training.start_spearman)} (Spearman x 100){better}. What {begun.name} was trained on is no part of "
+        "the leak check."
     )
 
 
@@ -37,7 +44,7 @@ def soup(record: RunRecord) -> str:
         for one in training.soup
     ]
     share = float(record.recipe.get("keep_base") or 0)
-    what = f"the mean of the weights of {len(parts)} trainings from the same base: {', '.join(parts)}"
+    what = f"the mean of the weights of {len(parts)} trainings from the same weights: {', '.join(parts)}"
     if len(parts) == 1:
         what = f"the weights of {parts[0]}"
     if share:

@@ -54,7 +54,7 @@ class Recipe:
     model_revision: str | None = field(None, "commit, tag or branch of the base model on the Hub")
     start: str | None = field(
         None,
-        "model whose weights training goes on from, tuned from the same base: Hub id, or folder of a run's model; "
+        "model whose weights training goes on from, tuned from the same base: Hub id (or ID@REVISION) or folder; "
         "before and after are told of the base (default: begin at the base)",
         lambda v: bool(v.strip()),
         "a Hub id or a folder",
@@ -219,8 +219,8 @@ class Recipe:
     )
     soup: int = field(
         1,
-        "train so many times from the same base, with the seeds SEED, SEED + 1000 and so on, and keep the mean of the "
-        "best weights of all",
+        "train so many times from the same weights, with the seeds SEED, SEED + 1000 and so on, and keep the mean of "
+        "the best weights of all",
         positive,
         "1 or more",
     )

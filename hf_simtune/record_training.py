@@ -125,4 +125,5 @@ class Training:
     lora: str | None = None  # "r=16 alpha=32 ...": the adapters, where it was not the whole model
     soup: tuple[Ingredient, ...] = ()  # trainings whose weights were averaged; steps count through all of them
     start: ModelFacts | None = None  # whose weights training went on from; None: the base's
+    start_spearman: float | None = None  # of these, on the selection rows
     stopped: str | None = None  # why training ended before its last step

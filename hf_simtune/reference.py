@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_simtune import ablation, card, card_plots, catalogue, ledger, scores_file, sweep_card, sweeping
+from hf_simtune import ablation, card, card_plots, catalogue, ledger, quoted, scores_file, sweep_card, sweeping
 from hf_simtune.bench import page
 from hf_simtune.card_losses import loss_classes
 from hf_simtune.errors import RunError
@@ -30,6 +30,7 @@ __all__ = ["PICTURES", "pictures", "recipes", "records", "rendered", "sweeps", "
 BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
 SPEED_BEGIN, SPEED_END = "<!-- speed: make cards -->", "<!-- end of speed -->"
 RECIPES_BEGIN, RECIPES_END = "<!-- recipes: make cards -->", "<!-- end of recipes -->"
+QUOTED_BEGIN, QUOTED_END = "<!-- quoted: make cards -->", "<!-- end of quoted -->"
 LEDGER_BEGIN, LEDGER_END = "<!-- runs: make cards -->", "<!-- end of runs -->"
 PICTURES = "plots"  # the folder beside a card, as in a run's folder
 SHOWN_ELSEWHERE = ("guard",)  # made to fail, to show what is done about it: no result of a recipe
@@ -239,10 +240,12 @@ def write(checkout: Path) -> list[Path]:
         DataError: a run has no ``scores.parquet`` that can be read.
     """
     folder, readme = checkout / "model_cards", checkout / "README.md"
+    beside = [record for _, record in records(folder).get(quoted.RECIPE, [])]
     text = readme.read_text(encoding="utf-8")
     for begin, told, end in (
         (BEGIN, table(folder), END),
         (RECIPES_BEGIN, recipes(), RECIPES_END),
+        (QUOTED_BEGIN, quoted.table(beside) if beside else "", QUOTED_END),
         (SPEED_BEGIN, page.readme(folder / "bench"), SPEED_END),
     ):
         text = _between(text, begin, told, end)
@@ -265,8 +268,8 @@ def write(checkout: Path) -> list[Path]:
         changed += [path for path in [folder / ablation.FOLDER / "README.md"] if _put(path, tried.encode())]
     counted = folder / "LEDGER.md"
     by_hand = counted.read_text(encoding="utf-8") if counted.is_file() else f"{LEDGER_BEGIN}\n{LEDGER_END}\n"
-    told = _between(by_hand, LEDGER_BEGIN, ledger.table(folder), LEDGER_END, counted.name)
-    changed += [path for path in [counted] if _put(path, told.encode())]
+    entries = _between(by_hand, LEDGER_BEGIN, ledger.table(folder), LEDGER_END, counted.name)
+    changed += [path for path in [counted] if _put(path, entries.encode())]
     return changed
 
 

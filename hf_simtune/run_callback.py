@@ -17,6 +17,7 @@ from hf_simtune.recipe import Recipe
 from hf_simtune.record import DENSE, DenseBelow, Evaluation, Health
 from hf_simtune.schedule import evaluations
 from hf_simtune.scores_file import RowScores
+from hf_simtune.starting import Start
 from hf_simtune.watching import BeforeAfter, Compared
 
 __all__ = ["RunCallback"]
@@ -69,6 +70,16 @@ class RunCallback(BeforeAfter):
             comparison=compare(part.gold, part.base, part.tuned, part.group, seed=recipe.seed),
         )
         return part, DenseBelow(dimensions=facts.dimensions, evaluation=evaluation)
+
+    def go_on_from(self, start: Start, model: Model) -> float | None:
+        """Put a start's weights into the untouched base, which the guard measures first; their score on the rows."""
+        if self.guard:
+            self.guard.base = self.guard.measured(model, 0, 0.0)
+        start.put_into(model)
+        (select,) = (part for part in self.rows if part.role == "select")
+        (measured,) = before_after.measure(model, [select])
+        gold = np.asarray(select.loaded.dataset["score"], dtype=np.float64)
+        return score(gold, measured.similarities).spearman
 
     def look(self, model: Model, step: int, epoch: float) -> Health | None:
         """How a model's vectors lie that no step of the training made; None where no guard is set up."""

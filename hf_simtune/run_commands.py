@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["run_recipe", "sweep", "tune"]
 
-NAMES = ("model", "train_data", "select_on", "report_on")  # fields that name a model or data
+NAMES = ("model", "start", "train_data", "select_on", "report_on")  # fields that name a model or data
 
 log = logging.getLogger("hf_simtune")
 
@@ -132,6 +132,8 @@ def _needs_hub(arguments: argparse.Namespace, target: str | None, fields: tuple[
 def _tell_left_out(chosen: Recipe) -> None:
     """Log which further data and probes an offline run goes without, and why."""
     resolved = chosen.offline()
+    if chosen.start is not None and resolved.start is None:
+        log.warning("--offline leaves out --start %s: it is on the Hub; training begins at the base", chosen.start)
     for field in ("more_data", "probe"):
         kept = getattr(resolved, field) or ()
         for name in getattr(chosen, field) or ():

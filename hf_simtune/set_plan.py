@@ -79,7 +79,7 @@ def value_text(value: Any) -> str:
 
 def shown(field: str, value: Any) -> str:
     """A field's value as a page may hold it: local files and folders by their names alone."""
-    if field == "model" and isinstance(value, str):
+    if field in ("model", "start") and isinstance(value, str):
         name = flags.folder_name(value)
         return name if not name.startswith(("/", ".", "~")) else Path(name).name  # a folder that is gone
     return flags.without_path(value) if field == "train_data" else value_text(value)

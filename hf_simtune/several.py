@@ -85,6 +85,8 @@ def check(planned: Plan) -> list[str]:
     own = planned.origin.model_revision if planned.origin else None
     if planned.recipe.model_revision not in (None, own):
         found.append("--model-revision is of one model: leave it out where several are tuned")
+    if planned.recipe.start is not None:
+        found.append("--start was tuned from one base: leave it out where several are tuned")
     if planned.offline:
         found += [
             f"--model {name} is on the Hub, and --offline takes nothing from there"

@@ -30,7 +30,7 @@ NEVER = {
 }
 
 # Fields that name a model or data, which can be looked up where they are in order.
-NAMES = {"model", "train_data", "more_data", "select_on", "report_on", "probe"}
+NAMES = {"model", "start", "train_data", "more_data", "select_on", "report_on", "probe"}
 
 log = logging.getLogger("hf_simtune")
 
@@ -139,7 +139,9 @@ def check(planned: Plan) -> list[str]:
             found += model_names.problems([name for name in axis.values if isinstance(name, str)])
             if planned.recipe.model_revision:
                 found.append("--model-revision is of one model: leave it out where --model has several")
-        if axis.field in ("model", "train_data") and planned.offline:
+        if axis.field == "model" and planned.recipe.start:
+            found.append("--start was tuned from one base: leave it out where --model has several")
+        if axis.field in ("model", "start", "train_data") and planned.offline:
             found += [
                 f"{flags.flag(axis.field)} {name} is on the Hub, and --offline takes nothing from there"
                 for name in axis.values

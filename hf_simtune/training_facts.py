@@ -42,5 +42,6 @@ def training(plan: Plan, prepared: Prepared, fitted: Fitted) -> Training:
         lora=prepared.lora,
         soup=fitted.soup,
         start=prepared.start.facts if prepared.start else None,
+        start_spearman=fitted.start,
         stopped=fitted.stopped,
     )

@@ -20,6 +20,7 @@ from hf_simtune import (
     fitting,
     flags,
     machine,
+    model_names,
     models,
     precision,
     preparing,
@@ -120,6 +121,10 @@ def tune(
     pinned = dataclasses.replace(asked, precision=mode, forward=forward)
     if base.revision and not offline:
         pinned = dataclasses.replace(pinned, model_revision=base.revision)
+    if prepared.start and prepared.start.facts.revision and recipe.start:
+        pinned = dataclasses.replace(
+            pinned, start=f"{model_names.at_revision(recipe.start)[0]}@{prepared.start.facts.revision}"
+        )
     target, origin_recipe = origin or (None, None)
     plan = Plan(
         recipe=recipe,

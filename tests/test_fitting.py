@@ -109,7 +109,7 @@ def test_the_record_counts_steps_through_the_soup_and_ends_with_its_mean(stirred
 
 def test_card_report_and_sentence_name_what_went_into_a_soup(stirred: Run) -> None:
     said = origins.soup(stirred.record)
-    assert said.startswith("Kept: the mean of the weights of 3 trainings from the same base: seed 42 (step ")
+    assert said.startswith("Kept: the mean of the weights of 3 trainings from the same weights: seed 42 (step ")
     card = (stirred.folder / "README.md").read_text(encoding="utf-8")
     assert "the mean of the weights of 3 trainings" in card and "(average) **chosen**" in card
     assert "wortsman-2022-soups" in card and "so `model/` holds that step" not in card

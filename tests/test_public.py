@@ -22,7 +22,8 @@ FLOORS = [
     {"evaluation.correlation", "evaluation.geometry", "evaluation.groups", "evaluation.bootstrap", "evaluation.metric"},
     {"data.spec", "model_names", "search", "evaluation.compare", "plots", "card_text", "catalogue"},
     {"evaluation.neighbours", "evaluation.spread", "line_plots"},
-    {"evaluation.reindex", "evaluation.retrieval"},
+    {"evaluation.reindex"},
+    {"evaluation.retrieval"},
     {"flags", "record", "grid_plots"},
     {
         "evaluation.undisturbed",
@@ -65,7 +66,7 @@ FLOORS = [
     {"sweep_page"},
     {"sweep_card"},
     {"several_page", "sweeping"},
-    {"ablation", "ledger"},
+    {"ablation", "ledger", "quoted"},
     {"several", "reference"},
     {"terminal", "arguments"},
     {"commands", "terminal_run"},

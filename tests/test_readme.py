@@ -15,7 +15,7 @@ from loopback_hub import LoopbackHub
 from test_recipe_over_http import run, small_hub  # noqa: F401
 from test_reference import pixels
 
-from hf_simtune import ablation, cli, ledger, reference
+from hf_simtune import ablation, cli, ledger, quoted, reference
 from hf_simtune.bench import page
 from hf_simtune.data import export
 from hf_simtune.data.sports import generate
@@ -177,6 +177,8 @@ def test_the_readmes_tables_and_the_cards_are_those_of_recipes_and_records() -> 
     assert found, "model_cards/ holds no record"
     assert between(reference.BEGIN, reference.END) == reference.table(CHECKOUT / "model_cards")
     assert between(reference.RECIPES_BEGIN, reference.RECIPES_END) == reference.recipes()
+    measured = [record for _, record in reference.records(CHECKOUT / "model_cards")[quoted.RECIPE]]
+    assert between(reference.QUOTED_BEGIN, reference.QUOTED_END) == quoted.table(measured)
     bench = CHECKOUT / "model_cards" / "bench"
     assert between(reference.SPEED_BEGIN, reference.SPEED_END) == page.readme(bench)
     assert (bench / "README.md").read_text(encoding="utf-8") == page.page(bench)

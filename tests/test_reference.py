@@ -34,6 +34,7 @@ BUILDERS = (
 MARKS = (
     (reference.BEGIN, reference.END),
     (reference.RECIPES_BEGIN, reference.RECIPES_END),
+    (reference.QUOTED_BEGIN, reference.QUOTED_END),
     (reference.SPEED_BEGIN, reference.SPEED_END),
 )
 

@@ -13,10 +13,11 @@ import sample_record
 from fake_runs import Done, record_of
 from test_reference import cells, scores
 
-from hf_simtune import ablation, catalogue, ledger, reference_runs, scores_file
+from hf_simtune import ablation, catalogue, ledger, quoted, reference_runs, scores_file
 from hf_simtune.errors import RunError
 from hf_simtune.recipe import BUILTIN_MINILM, Recipe
 from hf_simtune.record import RunRecord
+from hf_simtune.wording import points, signed
 
 TEST = "sentence-transformers/stsb:test"
 
@@ -200,3 +201,16 @@ def test_a_record_from_before_a_field_did_what_is_now_its_default(tmp_path: Path
     path.write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(RunError, match="differ in more than their seeds"):
         reference.table(tmp_path)
+
+
+def test_what_was_told_stands_beside_the_mean_of_what_was_measured() -> None:
+    runs = [record_of(Recipe(name="mnrl_minilm", seed=seed), score) for seed, score in ((1, 0.87), (2, 0.88))]
+    found = quoted.table(runs)
+    select = next(evaluation for evaluation in runs[0].evaluations if evaluation.role == "select")
+    assert select.base.spearman is not None
+    base, gain = points(select.base.spearman), signed(0.875 - select.base.spearman)
+    assert f"| base, STSb validation | 85.26 | {base} |" in found
+    assert "| tuned, STSb validation | 87.53 | 87.50 |" in found
+    assert f"| gain | +2.27 | {gain} |" in found
+    assert "| as told | measured, 2 runs |" in found
+    assert "measured, 1 run |" in quoted.table(runs[:1])

@@ -48,7 +48,7 @@ def test_the_figures_are_those_of_each_model_alone_and_the_interval_those_of_the
     back = compare_retrieval(tuned, base, PAIRS, seed=3)
     assert back
     assert back.low == pytest.approx(-found.high)
-    assert back.answer == "not worse"
+    assert back.answer == "cannot tell", "a hundred queries cannot rule out a loss of half a point"
     assert compare_retrieval(base, tuned, PAIRS, seed=3) == found
     assert RetrievalChange(**json.loads(json.dumps(dataclasses.asdict(found)))) == found
 
@@ -57,7 +57,7 @@ def test_the_same_vectors_lose_nothing_and_two_dimensions_may_differ() -> None:
     base = sentences(1.0)
     same = compare_retrieval(base, base, PAIRS)
     assert same
-    assert (same.low, same.high, same.answer) == (0.0, 0.0, "not worse")
+    assert (same.low, same.high, same.answer) == (0.0, 0.0, "cannot tell")
     wider = compare_retrieval(base, np.hstack([base, np.zeros((len(base), 3))]), PAIRS)
     assert wider
     assert (wider.low, wider.high) == (0.0, 0.0)
@@ -83,6 +83,8 @@ def test_without_a_pair_there_is_no_retrieval_and_wrong_pairs_are_refused() -> N
     with pytest.raises(RequestError, match="outside") as refused:
         compare_retrieval(base, base, [(0, 1000)], seed=-1)
     assert len(refused.value.problems) == 2
+    with pytest.raises(RequestError, match=r"labels has shape \(3,\): it must be \(200,\)"):
+        compare_retrieval(base, base, PAIRS, [1, 2, 3])
 
 
 def test_the_interval_of_a_mean_is_wider_where_it_is_to_be_surer() -> None:
@@ -95,18 +97,22 @@ def test_the_interval_of_a_mean_is_wider_where_it_is_to_be_surer() -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "answer"),
+    ("low", "high", "groups", "answer"),
     [
-        (-0.004, 0.2, "not worse"),
-        (-0.005, 0.2, "cannot tell"),
-        (-0.2, 0.0, "cannot tell"),
-        (-0.2, -0.001, "worse"),
-        (-0.004, -0.001, "not worse"),
-        (None, None, "cannot tell"),
+        (-0.004, 0.2, 736, "not worse"),
+        (-0.004, 0.2, 735, "cannot tell"),  # so few may hold no query of a kind that loses half a point
+        (0.0, 0.0, 12, "cannot tell"),
+        (-0.005, 0.2, 5000, "cannot tell"),
+        (-0.2, 0.0, 5000, "cannot tell"),
+        (-0.2, -0.001, 12, "worse"),
+        (-0.004, -0.001, 5000, "not worse"),
+        (None, None, 5000, "cannot tell"),
     ],
 )
-def test_the_answer_is_that_of_a_probe(low: float | None, high: float | None, answer: str) -> None:
-    assert change(low=low, high=high).answer == answer
+def test_the_answer_takes_an_interval_and_enough_queries(
+    low: float | None, high: float | None, groups: int, answer: str
+) -> None:
+    assert change(low=low, high=high, groups=groups).answer == answer
 
 
 def test_the_sentence_tells_what_was_asked_and_what_changed() -> None:
@@ -116,6 +122,6 @@ def test_the_sentence_tells_what_was_asked_and_what_changed() -> None:
         "85 %."
     )
     assert retrieval_sentence("T", change(queries=1, groups=1)) == (
-        "Retrieval on T: cannot tell. MRR@10 x 100 of 1 query among 200 sentences went from 90.00 to 80.00 (-10.00); "
-        "the nearest sentence is the right one for 70 % of them, before 85 %."
+        "Retrieval on T: cannot tell whether it got worse. MRR@10 x 100 of 1 query among 200 sentences went from 90.00 "
+        "to 80.00 (-10.00); the nearest sentence is the right one for 70 % of them, before 85 %."
     )

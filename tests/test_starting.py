@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ import torch
 from safetensors.torch import load_file
 from sample_record import improved
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from test_fitting import learnable
 from test_tuning import small
 from tiny import tiny_model
 
-from hf_simtune import Recipe, model_names, origins, tune
+from hf_simtune import Recipe, model_names, origins, set_plan, sweeping, tune
+from hf_simtune.card import render
+from hf_simtune.card_provenance import names_alone
 from hf_simtune.errors import RequestError
 from hf_simtune.preparing import load_base
 from hf_simtune.record import RunRecord
@@ -62,6 +66,34 @@ def test_training_goes_on_from_the_start_and_is_told_against_the_base(first: Run
     for name, value in theirs.items():
         torch.testing.assert_close(ours[name], value, atol=1e-6, rtol=0)
     assert second.record.report.tuned.spearman == pytest.approx(first.record.report.tuned.spearman, abs=1e-4)
+
+
+def test_the_guard_holds_the_run_against_the_base_and_the_start_has_a_score(first: Run, second: Run) -> None:
+    assert second.record.health[0] == first.record.health[0]
+    training = second.record.training
+    chosen = next(point for point in first.record.training.checkpoints if point.step == first.record.training.best_step)
+    assert training.start_spearman == pytest.approx(chosen.spearman, abs=1e-6)
+    kept = next(point.spearman for point in training.checkpoints if point.step == training.best_step)
+    assert kept is not None
+    worse, better = (dataclasses.replace(training, start_spearman=kept + off) for off in (-0.01, 0.0))
+    said = [origins.start(dataclasses.replace(second.record, training=one)) for one in (worse, better)]
+    assert ["the start is the better model" in one for one in said] == [False, True]
+
+
+def test_a_run_that_was_cut_short_goes_on_from_the_start_to_the_same_weights(
+    still: Recipe, first: Run, tmp_path: Path
+) -> None:
+    recipe = dataclasses.replace(still, learning_rate=1e-3, epochs=2.0)
+    whole = tune(recipe, out=tmp_path / "whole")
+    folder = tmp_path / "cut"
+    shutil.copytree(whole.folder, folder)
+    (folder / "record.json").unlink()
+    newest = max((folder / "trainer").glob("checkpoint-*"), key=lambda path: int(path.name.split("-")[1]))
+    shutil.rmtree(newest)
+    again = tune(recipe, resume=folder)
+    assert again.record.tuned.weights_sha256 == whole.record.tuned.weights_sha256
+    assert again.record.health == whole.record.health
+    assert again.record.training.start_spearman == whole.record.training.start_spearman
 
 
 def test_record_card_report_and_command_name_the_start_without_its_place(first: Run, second: Run) -> None:
@@ -147,6 +179,56 @@ def test_a_start_that_is_no_model_is_refused_before_anything_is_loaded(model: Pa
 def test_the_base_itself_is_no_start(model: Path) -> None:
     (said,) = model_names.of_recipe(small(model, start=str(model)))
     assert said.endswith("is the base itself, where training begins anyway; leave it out")
+
+
+def test_modules_that_are_set_otherwise_do_not_fit(model: Path, tmp_path: Path) -> None:
+    base, _ = load_base(small(model))
+    first_token = SentenceTransformer(str(model), device="cpu")
+    first_token[1] = Pooling(first_token.get_embedding_dimension(), pooling_mode="cls")
+    first_token.save(str(tmp_path / "cls"))
+    longer = SentenceTransformer(modules=[*base.children(), Normalize()], device="cpu")
+    longer.save(str(tmp_path / "longer"))
+    modules = "its modules are Transformer, Pooling, Normalize"
+    for place, problem in (("cls", "its Pooling is set to "), ("longer", modules)):
+        with pytest.raises(RequestError, match=problem):
+            start(base, small(model, start=str(tmp_path / place)))
+
+
+def test_the_base_under_another_name_is_no_start(model: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(model, copy)
+    base, _ = load_base(small(model))
+    with pytest.raises(RequestError, match="has the weights of the base: training begins there anyway"):
+        start(base, small(model, start=str(copy)))
+    (tmp_path / "link").symlink_to(model)
+    assert model_names.of_recipe(small(model, start=str(tmp_path / "link")))
+
+
+def test_a_revision_stands_behind_the_id_and_a_folder_may_have_the_sign_in_its_name(tmp_path: Path) -> None:
+    assert model_names.at_revision("org/name@abc") == ("org/name", "abc")
+    assert model_names.at_revision("org/name") == ("org/name", None)
+    (tmp_path / "a@b").mkdir()
+    assert model_names.at_revision(str(tmp_path / "a@b")) == (str(tmp_path / "a@b"), None)
+    assert model_names.of_recipe(Recipe(name="n", train_data="a.csv", start="org/name@abc")) == []
+
+
+def test_what_the_starts_card_lists_and_its_licence_are_told(second: Run) -> None:
+    record = improved()
+    begun = second.record.training.start
+    assert begun
+    data = record.report.source.name
+    begun = dataclasses.replace(begun, name="org/first", hub_id="org/first", license="cc-by-nc-4.0", trained_on=(data,))
+    told = render(dataclasses.replace(record, training=dataclasses.replace(record.training, start=begun)))
+    assert "license: other" in told and "license: apache-2.0" not in told
+    assert "they are derived from org/first too, whose licence is cc-by-nc-4.0" in told
+    assert "from the weights of org/first on " in told
+    assert f"the card of `org/first`, from which training went on, lists `{data}`" in told
+    assert names_alone(second.record)
+
+
+def test_a_sweep_and_several_models_take_no_start_of_one_base_and_pages_hold_no_place(model: Path, first: Run) -> None:
+    assert set_plan.shown("start", str(first.folder / "model")) == f"{first.folder.name}/model"
+    assert "start" in sweeping.NAMES
 
 
 def test_offline_leaves_a_start_of_the_hub_out() -> None:

@@ -138,11 +138,12 @@ def _embedded(
         vectors = model.encode(
             list(texts),
             batch_size=batch_size,
-            normalize_embeddings=True,
             convert_to_numpy=True,
             show_progress_bar=progress,
         )
-    return np.asarray(vectors, dtype=np.float32)
+    wide = np.array(vectors, dtype=np.float32)
+    wide /= np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), np.finfo(np.float32).tiny)
+    return wide
 
 
 class _Known:

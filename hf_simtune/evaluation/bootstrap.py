@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Ranking", "draw", "resampled_differences", "resampled_spearman"]
+__all__ = ["Ranking", "draw", "mean_interval", "resampled_differences", "resampled_spearman"]
 
 Floats = NDArray[np.float64]
 ZERO = 1e-12  # two equal correlations may differ by this much in rounding, never by more
@@ -103,6 +103,9 @@ def mean_interval(
         resamples: how many.
         seed: of the draws.
         confidence: of the two-sided interval, above 0 and below 1.
+
+    Returns:
+        Its lower and upper end.
     """
     sums, sizes = np.bincount(groups, weights=values), np.bincount(groups).astype(np.float64)
     rng = np.random.default_rng(seed)

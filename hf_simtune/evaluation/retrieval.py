@@ -7,10 +7,12 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
+from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.bootstrap import mean_interval
-from hf_simtune.evaluation.compare import FEWEST_GROUPS, MARGIN
+from hf_simtune.evaluation.compare import FEWEST_GROUPS
 from hf_simtune.evaluation.groups import groups_of_ids
 from hf_simtune.evaluation.neighbours import both_sides, checked_pairs, ranks, reciprocal
+from hf_simtune.evaluation.reindex import FEWEST_TO_KEEP, LOSS
 from hf_simtune.wording import count, interval, points, signed
 
 __all__ = ["RetrievalChange", "compare_retrieval", "retrieval_sentence"]
@@ -38,8 +40,12 @@ class RetrievalChange:
 
     @property
     def answer(self) -> str:
-        """As of a probe: ``not worse`` where less than half a point is lost, ``worse`` or ``cannot tell``."""
-        if self.low is not None and self.low > -MARGIN:
+        """``not worse``, ``worse`` or ``cannot tell``.
+
+        Not worse: the interval rules out a loss of half a point, and there are 736 groups or more. From fewer, queries
+        of a kind that loses half a point may be missing altogether, however narrow the interval (see ``reindex``).
+        """
+        if self.low is not None and self.low > -LOSS and self.groups >= FEWEST_TO_KEEP:
             return "not worse"
         return "worse" if self.high is not None and self.high < 0 else "cannot tell"
 
@@ -47,7 +53,7 @@ class RetrievalChange:
 def compare_retrieval(
     base: ArrayLike, tuned: ArrayLike, pairs: ArrayLike, labels: ArrayLike | None = None, *, seed: int = 0
 ) -> RetrievalChange | None:
-    """MRR@10 and accuracy@1 under two models, with a paired bootstrap of the change in MRR@10.
+    """MRR@10 and accuracy@1 by cosine under two models, with a paired bootstrap of the change in MRR@10.
 
     Each query looks for its documents among all other sentences, as in ``neighbours.retrieval``. Groups of queries that
     belong together are drawn together (95 % percentile interval).
@@ -64,10 +70,12 @@ def compare_retrieval(
 
     Raises:
         UndefinedGeometry: as in ``neighbours.overlap``.
-        RequestError: pairs or seed that cannot be; with every problem found.
+        RequestError: pairs, seed or a number of labels that cannot be.
     """
     left, right = both_sides(base, tuned)
     positives = checked_pairs(pairs, len(left), seed=seed)
+    if labels is not None and np.shape(labels) != (len(left),):
+        raise RequestError(f"labels has shape {np.shape(labels)}: it must be ({len(left)},), one for each sentence")
     if not len(positives):
         return None
     queries, first = np.unique(positives[:, 0], return_index=True)
@@ -98,8 +106,9 @@ def retrieval_sentence(title: str, change: RetrievalChange) -> str:
     sure = ""
     if c.low is not None and c.high is not None:
         sure = f", {100 * c.confidence:g} % interval {interval(c.low, c.high)}"
+    said = "cannot tell whether it got worse" if c.answer == "cannot tell" else c.answer
     return (
-        f"Retrieval on {title}: {c.answer}. MRR@10 x 100 of {_queries(c)} among {c.n:,} sentences went from "
+        f"Retrieval on {title}: {said}. MRR@10 x 100 of {_queries(c)} among {c.n:,} sentences went from "
         f"{points(c.base)} to {points(c.tuned)} ({signed(c.tuned - c.base)}{sure}); the nearest sentence is the right "
         f"one for {100 * c.tuned_first:.0f} % of them, before {100 * c.base_first:.0f} %."
     )
