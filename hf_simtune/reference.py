@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import re
 import sys
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from hf_simtune.evaluation.bootstrap import resampled_differences
 from hf_simtune.evaluation.compare import NO_VERDICT, probe_answer, verdict_of
 from hf_simtune.recipe import BUILTIN_SPLADE, Recipe
 from hf_simtune.record import DENSE, Evaluation, RunRecord, Score
+from hf_simtune.rules import MINI_BATCH
 from hf_simtune.run_set import RunSet
 from hf_simtune.wording import UNDEFINED, interval, points, signed
 
@@ -34,6 +36,7 @@ QUOTED_BEGIN, QUOTED_END = "<!-- quoted: make cards -->", "<!-- end of quoted --
 LEDGER_BEGIN, LEDGER_END = "<!-- runs: make cards -->", "<!-- end of runs -->"
 PICTURES = "plots"  # the folder beside a card, as in a run's folder
 SHOWN_ELSEWHERE = ("guard",)  # made to fail, to show what is done about it: no result of a recipe
+RUN_TIME = re.compile(r"-\d{8}-\d{6}(-\d+)?(?=/)")  # in RECIPE-TIME/model
 COLOURS = 64  # of a picture in the tree: a third of its size, and no difference to the eye
 
 Runs = list[tuple[Path, RunRecord]]
@@ -126,7 +129,9 @@ def _same_question(name: str, runs: list[RunRecord]) -> None:
         # A field that an older record does not have was not there yet: the run did what is now the default.
         defaults = dataclasses.asdict(Recipe())
         recipe = {field: value for field, value in {**defaults, **record.recipe}.items() if field != "seed"}
-        recipe["start"] = recipe["start"] is not None  # of each seed its own
+        recipe["start"] = recipe["start"] and RUN_TIME.sub("", recipe["start"])  # a run of each seed's own
+        if recipe["mini_batch"] == MINI_BATCH:  # which is taken where none is given
+            recipe["mini_batch"] = None
         rows = [(evaluation.source.fingerprint, evaluation.role) for evaluation in record.evaluations]
         # A part of the base that nobody has trained is drawn from the seed, and its hash with it.
         base = record.base.name if record.base.untrained else record.base.weights_sha256

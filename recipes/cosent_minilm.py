@@ -10,8 +10,8 @@
 
 Run:      accelerate launch recipes/cosent_minilm.py     (or: hf-simtune tune cosent_minilm)
 Cost:     4 minutes on 2 cores of an AMD EPYC in bf16
-Measured: STSb test 82.03 -> 86.84 (95 % interval of the gain +3.51 to +6.24), validation 86.72 -> 88.67;
-          one seed; see model_cards/cosent_minilm/42
+Measured: STSb test 82.03 -> 86.76 (three seeds, 86.69 to 86.84; 95 % interval of the gain +3.40 to +6.15),
+          validation 86.72 -> 88.55 (88.27 to 88.70); see model_cards/cosent_minilm
 Source:   https://kexue.fm/archives/8847 (Su 2022); sentence-transformers' CoSENTLoss
 """
 

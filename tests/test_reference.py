@@ -195,6 +195,18 @@ def test_a_gain_and_the_same_loss_leave_nothing(tmp_path: Path) -> None:
     assert row["answer"] == "no evidence"
 
 
+def test_a_start_of_each_seeds_own_and_an_unread_default_are_no_difference(tmp_path: Path) -> None:
+    record = sample_record.improved()
+    for seed, start, mini_batch in ((1, "first-20261121-120000/model", 32), (2, "first-20261122-130000-1/model", None)):
+        recipe = record.recipe | {"start": start, "mini_batch": mini_batch}
+        put(tmp_path, dataclasses.replace(record, recipe=recipe), seed)
+    (row,) = cells(reference.table(tmp_path))
+    assert row["runs"] == "2"
+    put(tmp_path, dataclasses.replace(record, recipe=recipe | {"start": "other-20261122-130000/model"}), 3)
+    with pytest.raises(RunError, match="differ in more than their seeds"):
+        reference.table(tmp_path)
+
+
 @pytest.mark.parametrize("part", ["recipe", "base"])
 def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path: Path, part: str) -> None:
     record = sample_record.improved()
