@@ -72,6 +72,7 @@ def test_a_value_that_no_field_takes_is_named_with_what_is_allowed(change: dict[
 TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"columns": ("a", "b"), "shape": "scored"}, "--columns names 2 columns; --shape scored takes 3"),
     ({"columns": ("a", "a")}, "--columns names a column twice: a a"),
+    ({"start": " "}, "--start is ' ': it must be a Hub id or a folder"),
     ({"more_data": ("cosnet=a.csv",)}, "--more-data cosnet=a.csv: unknown loss 'cosnet'; it must be one of mnrl"),
     ({"more_data": ("cosent=",)}, "--more-data cosent= names no data"),
     ({"mine_negatives": 1, "shape": "triplets"}, "--mine-negatives looks for negatives of pairs; --shape triplets"),
@@ -133,7 +134,6 @@ TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"lora": LoRA(), "soup": 3}, "--soup averages weights, and the mean of two adapters is no adapter of the mean"),
     ({"lora": LoRA(), "keep_base": 0.2}, "--keep-base mixes the base's weights into those that were trained"),
     ({"lora": LoRA(), "start": "my/model"}, "--start gives the base other weights, which adapters would not hold"),
-    ({"start": " "}, "--start is ' ': it must be a Hub id or a folder"),
     ({"lora": LoRA(), "layer_decay": 0.9}, "--layer-decay slows the layers of the base down, which --lora freezes"),
 ]  # fmt: skip
 
