@@ -52,6 +52,7 @@ def test_every_problem_is_collected_and_names_its_flag() -> None:
         ({"matryoshka": (64, 0)}, "each 1 or more"),
         ({"more_data": ()}, "LOSS=DATA once or more"),
         ({"probe": ()}, "one name or more"),
+        ({"start": " "}, "a Hub id or a folder"),
         ({"patience": -1}, "0 or more"),
         ({"evaluations": 0}, "1 or more"),
         ({"mine_negatives": -1}, "0 or more"),
@@ -72,7 +73,6 @@ def test_a_value_that_no_field_takes_is_named_with_what_is_allowed(change: dict[
 TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"columns": ("a", "b"), "shape": "scored"}, "--columns names 2 columns; --shape scored takes 3"),
     ({"columns": ("a", "a")}, "--columns names a column twice: a a"),
-    ({"start": " "}, "--start is ' ': it must be a Hub id or a folder"),
     ({"more_data": ("cosnet=a.csv",)}, "--more-data cosnet=a.csv: unknown loss 'cosnet'; it must be one of mnrl"),
     ({"more_data": ("cosent=",)}, "--more-data cosent= names no data"),
     ({"mine_negatives": 1, "shape": "triplets"}, "--mine-negatives looks for negatives of pairs; --shape triplets"),
