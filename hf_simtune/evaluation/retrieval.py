@@ -40,11 +40,14 @@ class RetrievalChange:
 
     @property
     def answer(self) -> str:
-        """``not worse``, ``worse`` or ``cannot tell``.
+        """``better``, ``not worse``, ``worse`` or ``cannot tell``.
 
-        Not worse: the interval rules out a loss of half a point, and there are 736 groups or more. From fewer, queries
-        of a kind that loses half a point may be missing altogether, however narrow the interval (see ``reindex``).
+        Better, worse: the interval lies on one side of zero. Not worse: it rules out a loss of half a point, and there
+        are 736 groups or more. From fewer, queries of a kind that loses half a point may be missing altogether, however
+        narrow the interval (see ``reindex``).
         """
+        if self.low is not None and self.low > 0:
+            return "better"
         if self.low is not None and self.low > -LOSS and self.groups >= FEWEST_TO_KEEP:
             return "not worse"
         return "worse" if self.high is not None and self.high < 0 else "cannot tell"
