@@ -235,19 +235,19 @@ def _mining_and_sparse(recipe: Recipe) -> Iterator[str]:
         yield f"--mine-negatives looks with a dense model; with --sparse {recipe.sparse} leave it out"
 
 
-# By field: its default, and why adapters, which leave the base's weights as they are, do not go with another value.
+# By field: why adapters, which leave the base's weights as they are, do not go with another value than the default.
 _WHOLE_WEIGHTS = {
-    "soup": (1, "--soup averages weights, and the mean of two adapters is no adapter of the mean"),
-    "keep_base": (0.0, "--keep-base mixes the base's weights into those that were trained, and --lora trains none"),
-    "start": (None, "--start gives the base other weights, which adapters would not hold (or name it with --model)"),
-    "layer_decay": (1.0, "--layer-decay slows the layers of the base down, which --lora freezes"),
+    "soup": "--soup averages weights, and the mean of two adapters is no adapter of the mean",
+    "keep_base": "--keep-base mixes the base's weights into those that were trained, and --lora trains none",
+    "start": "--start gives the base other weights, which adapters would not hold (or name it with --model)",
+    "layer_decay": "--layer-decay slows the layers of the base down, which --lora freezes",
 }
 
 
 def _beside_adapters(field: str) -> Rule:
     def rule(recipe: Recipe) -> Iterator[str]:
-        if recipe.lora is not None and getattr(recipe, field) != _WHOLE_WEIGHTS[field][0]:
-            yield f"{_WHOLE_WEIGHTS[field][1]}; leave one of them out"
+        if recipe.lora is not None and getattr(recipe, field) != getattr(type(recipe), field):
+            yield f"{_WHOLE_WEIGHTS[field]}; leave one of them out"
 
     return rule
 

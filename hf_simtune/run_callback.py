@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 
 from hf_simtune import before_after
-from hf_simtune.before_after import Rows
+from hf_simtune.before_after import Measured, Rows
 from hf_simtune.data.inputs import Inputs
 from hf_simtune.evaluation.compare import compare
 from hf_simtune.evaluation.health import harm
@@ -44,8 +44,7 @@ class RunCallback(BeforeAfter):
         if self.before is None:
             return None
         number = next(index for index, part in enumerate(self.rows) if part.role == role)
-        gold = np.asarray(self.rows[number].loaded.dataset["score"], dtype=np.float64)
-        return score(gold, self.before[number].similarities).spearman
+        return _spearman(self.rows[number], self.before[number])
 
     def beside_dense(
         self, recipe: Recipe, compared: Compared, *, progress: bool = False
@@ -74,12 +73,11 @@ class RunCallback(BeforeAfter):
     def go_on_from(self, start: Start, model: Model) -> float | None:
         """Put a start's weights into the untouched base, which the guard measures first; their score on the rows."""
         if self.guard:
-            self.guard.base = self.guard.measured(model, 0, 0.0)
+            self.guard.base = self.look(model, 0, 0.0)
         start.put_into(model)
         (select,) = (part for part in self.rows if part.role == "select")
         (measured,) = before_after.measure(model, [select])
-        gold = np.asarray(select.loaded.dataset["score"], dtype=np.float64)
-        return score(gold, measured.similarities).spearman
+        return _spearman(select, measured)
 
     def look(self, model: Model, step: int, epoch: float) -> Health | None:
         """How a model's vectors lie that no step of the training made; None where no guard is set up."""
@@ -96,3 +94,7 @@ class RunCallback(BeforeAfter):
         if self.on_collapse != "stop":
             return set()
         return {health.step for health in self.health if harm(health, self.health[0])}
+
+
+def _spearman(rows: Rows, measured: Measured) -> float | None:
+    return score(np.asarray(rows.loaded.dataset["score"], dtype=np.float64), measured.similarities).spearman

@@ -16,7 +16,7 @@ from test_fitting import learnable
 from test_tuning import small
 from tiny import tiny_model
 
-from hf_simtune import Recipe, model_names, origins, set_plan, sweeping, tune
+from hf_simtune import Recipe, model_names, origins, set_plan, several, sweeping, tune
 from hf_simtune.card import render
 from hf_simtune.card_provenance import names_alone
 from hf_simtune.errors import RequestError
@@ -228,7 +228,14 @@ def test_what_the_starts_card_lists_and_its_licence_are_told(second: Run) -> Non
 
 def test_a_sweep_and_several_models_take_no_start_of_one_base_and_pages_hold_no_place(model: Path, first: Run) -> None:
     assert set_plan.shown("start", str(first.folder / "model")) == f"{first.folder.name}/model"
-    assert "start" in sweeping.NAMES
+    begun, models = small(model, start=str(first.folder / "model")), (str(model), "org/other")
+    for problems in (
+        several.check(several.plan(begun, models)),
+        sweeping.check(sweeping.plan(begun, {"model": models})),
+    ):
+        assert any(said.startswith("--start was tuned from one base: leave it out") for said in problems), problems
+    swept = sweeping.plan(small(model), {"start": ("no/such/folder", str(first.folder / "model"))})
+    assert any("--start no/such/folder: there is no such folder" in said for said in sweeping.check(swept))
 
 
 def test_offline_leaves_a_start_of_the_hub_out() -> None:
