@@ -34,15 +34,21 @@ class Lever:
     """One change of the stage."""
 
     what: str  # a line of the table
-    changes: Mapping[str, Any]  # recipe fields
+    changes: Mapping[str, Any] = dataclasses.field(default_factory=dict)  # recipe fields
+    first: str | None = None  # a recipe whose run of the same seed is the first stage
     seeds: tuple[int, ...] = SEEDS
 
 
 LEVERS = {
-    PLAIN: Lever(what="CoSENT on STSb, as `cosent_minilm`", changes={}),
+    PLAIN: Lever(what="CoSENT on STSb, as `cosent_minilm`"),
     "soup": Lever(what="the mean of the weights of three trainings", changes={"soup": 3}, seeds=(42,)),
     "keep-base": Lever(what="a fifth of the untouched base in the weights", changes={"keep_base": 0.2}),
     "layer-decay": Lever(what="lower layers at 0.8 of the rate of the one above", changes={"layer_decay": 0.8}),
+    "contrastive-first": Lever(what="after MultipleNegativesRankingLoss, as `mnrl_minilm`", first="mnrl_minilm"),
+    "nli-beside": Lever(
+        what="beside MultipleNegativesRankingLoss on triplets of NLI",
+        changes={"more_data": ("mnrl=sentence-transformers/all-nli/triplet:train",)},
+    ),
 }
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hf_simtune import ablation, catalogue, tuning
 from hf_simtune.ablation import SEEDS
+from hf_simtune.errors import RunError
 from hf_simtune.recipe import BUILTIN_MINILM, MINILM, Recipe, is_hub_name
 from hf_simtune.rules import named_losses
 
@@ -40,23 +41,30 @@ class Wanted:
     place: str
     origin: str
     recipe: Recipe
+    first: str | None = None  # the place of the run from whose model it goes on
 
 
 def wanted() -> list[Wanted]:
-    """Every run, the short ones of the ablation first."""
-    found = [
-        Wanted(f"{ablation.FOLDER}/{name}/{seed}", ablation.STAGE, ablation.recipe(name, seed))
+    """Every run, the short ones of the ablation first, and those that go on from another last."""
+    tried = [
+        Wanted(
+            f"{ablation.FOLDER}/{name}/{seed}",
+            ablation.STAGE,
+            ablation.recipe(name, seed),
+            lever.first and f"{lever.first}/{seed}",
+        )
         for seed in SEEDS
         for name, lever in ablation.LEVERS.items()
         if seed in lever.seeds
     ]
     shipped = catalogue.shipped()
-    return found + [
+    whole = [
         Wanted(f"{name}/{seed}", name, dataclasses.replace(shipped[name], seed=seed))
         for name in RECIPES
         if name in shipped
         for seed in SEEDS
     ]
+    return sorted([*tried, *whole], key=lambda one: one.first is not None)
 
 
 def missing(cards: Path, only: Sequence[str] = ()) -> list[Wanted]:
@@ -94,8 +102,13 @@ def local(recipe: Recipe, hub: str) -> Recipe:
 
 
 def run(one: Wanted, checkout: Path, hub: str) -> None:
-    """Run it, or take it up again, and put its record into the tree."""
-    out = checkout / "runs" / "reference" / one.place
+    """Run it, or take it up again, and put its record into the tree.
+
+    Raises:
+        RunError: the run from whose model it goes on was not made here.
+    """
+    kept = checkout / "runs" / "reference"
+    out = kept / one.place
     started = sorted(path.parent for path in out.glob("*/plan.json"))
     done = [path for path in started if (path / "record.json").is_file()]
     if done:
@@ -103,11 +116,25 @@ def run(one: Wanted, checkout: Path, hub: str) -> None:
     else:
         origin = (one.origin, catalogue.find(one.origin))
         resume = started[-1] if started else None
-        folder = tuning.tune(local(one.recipe, hub), out=out, resume=resume, origin=origin).folder
+        recipe = dataclasses.replace(local(one.recipe, hub), start=_first(one, kept))
+        folder = tuning.tune(recipe, out=out, resume=resume, origin=origin).folder
     place = checkout / "model_cards" / one.place
     place.mkdir(parents=True, exist_ok=True)
     for name in reversed(KEPT):  # the record last: a place with a record is done
         shutil.copyfile(folder / name, place / name)
+
+
+def _first(one: Wanted, kept: Path) -> str | None:
+    """The model that a run goes on from."""
+    if one.first is None:
+        return one.recipe.start
+    made = sorted(path.parent for path in (kept / one.first).glob("*/record.json"))
+    if not made:
+        raise RunError(
+            f"model_cards/{one.place} goes on from the model of {one.first}, and runs/reference/{one.first} has none",
+            hint=f"Take model_cards/{one.first} away and run with --only {one.first}, which makes it again",
+        )
+    return str(made[-1] / "model")
 
 
 def main(words: Sequence[str] | None = None) -> int:

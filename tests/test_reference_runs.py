@@ -32,11 +32,13 @@ def test_every_wanted_run_is_a_recipe_that_can_be_run_in_a_place_of_its_own() ->
 
 
 def test_no_lever_looks_at_the_test_rows_and_no_two_are_the_same() -> None:
-    tried = [ablation.recipe(name, seed) for name, lever in ablation.LEVERS.items() for seed in lever.seeds]
-    for recipe in tried:
+    tried = [
+        (ablation.recipe(name, seed), lever.first) for name, lever in ablation.LEVERS.items() for seed in lever.seeds
+    ]
+    for recipe, _ in tried:
         looked = (recipe.select_on, recipe.report_on, *(recipe.probe or ()))
         assert TEST not in looked and "sentence-transformers/stsb:validation" in looked
-    bare = [dataclasses.replace(recipe, name="", title="") for recipe in tried]
+    bare = [(dataclasses.replace(recipe, name="", title=""), first) for recipe, first in tried]
     assert all(one not in bare[:index] for index, one in enumerate(bare))
 
 
@@ -98,6 +100,26 @@ def test_a_run_that_was_cut_short_is_taken_up_and_one_on_record_is_left_alone(
     assert reference_runs.main(words) == 0
     assert len(tunes.calls) == 4
     assert (places[0] / "record.json").is_file()
+
+
+def test_a_stage_goes_on_from_the_run_of_its_seed_which_has_to_be_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tunes = Tunes()
+    monkeypatch.setattr("hf_simtune.tuning.tune", tunes)
+    order = [one.place for one in reference_runs.wanted()]
+    assert order.index("ablation/contrastive-first/1") > order.index("mnrl_minilm/1")
+    stage = ["--checkout", str(tmp_path), "--hub", "copy/", "--only", "ablation/contrastive-first/1"]
+    with pytest.raises(RunError, match=r"contrastive-first/1 goes on from the model of mnrl_minilm/1") as refused:
+        reference_runs.main(stage)
+    assert refused.value.hint and "--only mnrl_minilm/1" in refused.value.hint
+    assert not tunes.calls
+    reference_runs.main(["--checkout", str(tmp_path), "--hub", "copy/", "--only", "mnrl_minilm/1"])
+    reference_runs.main(stage)
+    first, second = (recipe for recipe, _ in tunes.calls)
+    assert (first.start, first.seed, second.seed) == (None, 1, 1)
+    assert second.start == str(tmp_path / "runs" / "reference" / "mnrl_minilm" / "1" / "run-1" / "model")
+    assert second.loss == "cosent"
 
 
 def tried(cards: Path, lever: str, seed: int, spearman: float, noise: float, found: float | None = None) -> None:
