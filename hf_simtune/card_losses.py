@@ -52,7 +52,9 @@ def papers(record: RunRecord) -> set[str]:
     found = {key for name in losses_of(record) for key in PAPERS.get(name, ())}
     named = (record.training.loss, *(further.loss for further in record.training.further))
     found |= {key for name in named if name in LOSSES for key in LOSSES[name].papers}
-    found |= {"soup"} if len(record.training.soup) > 1 else set()
+    own = [one for one in record.training.soup if one.branch is None]
+    found |= {"soup"} if len(own) > 1 else set()
+    found |= {"branches"} if len(own) < len(record.training.soup) else set()
     found |= {"wise"} if record.training.soup and record.recipe.get("keep_base") else set()
     return found | ({"lora"} if record.training.lora is not None else set())
 

@@ -1,4 +1,4 @@
-"""Trains a run's model: once, or once for each seed of a soup; weights are then averaged, also with the base's."""
+"""Trains a run's model: once, or for each seed of a soup and each branch; weights are then averaged."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ from transformers import set_seed
 from hf_simtune import schedule, train
 from hf_simtune.evaluation.health import harm
 from hf_simtune.evaluation.sts import Model, SimilarityEvaluator
-from hf_simtune.preparing import Prepared
+from hf_simtune.preparing import MAIN, Prepared, PreparedBranch
 from hf_simtune.progress import ProgressBar
+from hf_simtune.recipe import Recipe
 from hf_simtune.record import Checkpoint, Health, Ingredient
 from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan
@@ -51,38 +52,73 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
     """Train as the recipe has it, taking up what there is in the folder.
 
     With a soup (Wortsman et al. 2022, arXiv:2203.05482) each seed starts from the same weights, and its best
-    checkpoint goes into the mean of all weights with the same share. Of that mean, or of the one training, a share may
-    be left to the base (the same authors, arXiv:2109.01903). This average is what is kept, unless it scores no better
-    than the base on the selection rows or its embeddings are unhealthy; it is the step after the last one.
+    checkpoint goes into the mean of all weights with the same share. A branch (Li et al. 2022, arXiv:2208.03306) is
+    trained from these weights too, with its own data, loss and schedule, once for each seed, and gets its share of what
+    was trained. Of the mean, or of the one training, a share may be left to the base (Wortsman et al. 2022,
+    arXiv:2109.01903). This average is what is kept, unless it scores no better than the base on the selection rows or
+    its embeddings are unhealthy; it is the step after the last one.
 
     Args:
         plan: with the recipe.
-        folder: takes checkpoints and logs; of a soup, one folder in it for each seed.
+        folder: takes checkpoints and logs; of several trainings, one folder in it for each.
         prepared: with the untouched model.
         callback: that has scored it.
     """
     seeds = [(plan.recipe.seed + APART * number) % 2**32 for number in range(plan.recipe.soup)]
-    alone = len(seeds) == 1 and not plan.recipe.keep_base
+    alone = len(seeds) == 1 and not plan.recipe.keep_base and not prepared.branches
     base = Weights() if alone else _copy(prepared.model)
     begun = callback.go_on_from(prepared.start, prepared.model) if prepared.start else None
     if begun is not None:
         log.info("going on from %s, which scores %.2f on the selection rows", plan.recipe.start, 100 * begun)
     if alone:
         return dataclasses.replace(_Seed(plan, folder, prepared, callback).fitted(), start=begun)
+    trainings = [_Training(plan.recipe, prepared, seed) for seed in seeds]
+    for number, branch in enumerate(prepared.branches, start=1):
+        apart = _as_prepared(prepared, branch)
+        trainings += [_Training(branch.recipe, apart, seed, number, branch.share) for seed in seeds]
     runs, kept = [], list[Weights]()
-    for number, seed in enumerate(seeds, start=1):
-        log.info("seed %d of %d: %d", number, len(seeds), seed)
+    for number, one in enumerate(trainings, start=1):
+        log.info("training %d of %d: %s, seed %d", number, len(trainings), one.recipe.name, one.seed)
         prepared.model.load_state_dict(base)
         if prepared.start:
             prepared.start.put_into(prepared.model)
-        recipe = dataclasses.replace(plan.recipe, seed=seed)
-        (place := folder / f"seed-{seed}").mkdir(exist_ok=True)
-        set_seed(seed)
-        runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, prepared, callback).fitted())
+        recipe = dataclasses.replace(one.recipe, seed=one.seed)
+        (place := folder / one.folder).mkdir(exist_ok=True)
+        set_seed(one.seed)
+        runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, one.prepared, callback).fitted())
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
-    prepared.model.load_state_dict(_average(kept, base, plan.recipe.keep_base))
-    fitted = _stirred(plan, folder, prepared, callback, list(zip(seeds, runs, strict=True)))
+    # The seeds of one training stand together.
+    means = [kept[first : first + len(seeds)] for first in range(0, len(kept), len(seeds))]
+    apart = [branch.share for branch in prepared.branches]
+    prepared.model.load_state_dict(_average(means, [1 - math.fsum(apart), *apart], base, plan.recipe.keep_base))
+    fitted = _stirred(plan, folder, prepared, callback, list(zip(trainings, runs, strict=True)))
     return dataclasses.replace(fitted, start=begun)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """One of several."""
+
+    recipe: Recipe
+    prepared: Prepared
+    seed: int
+    branch: int = 0
+    share: float | None = None  # of a branch, for all seeds together
+
+    @property
+    def folder(self) -> str:
+        return f"branch-{self.branch}-seed-{self.seed}" if self.branch else f"seed-{self.seed}"
+
+    def ingredient(self, run: Fitted) -> Ingredient:
+        name = self.recipe.name if self.branch else None
+        return Ingredient(seed=self.seed, branch=name, share=self.share, step=run.best.step, spearman=run.best.spearman)
+
+
+def _as_prepared(prepared: Prepared, branch: PreparedBranch) -> Prepared:
+    """The run's model before a branch's rows."""
+    return dataclasses.replace(
+        prepared, rows={MAIN: branch.rows}, losses={MAIN: branch.loss}, sampler=branch.sampler, branches=()
+    )
 
 
 class _Seed:
@@ -149,7 +185,7 @@ class _Seed:
 
 
 def _stirred(
-    plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, runs: Sequence[tuple[int, Fitted]]
+    plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, runs: Sequence[tuple[_Training, Fitted]]
 ) -> Fitted:
     """The trainings one after the other, and their mean, which is in the model, as one more step."""
     points, health, steps, epochs = [runs[0][1].history[0]], list(runs[0][1].health[:1]), 0, 0.0
@@ -169,11 +205,11 @@ def _stirred(
         history=(*points, mean),
         best=train.best([points[0], mean], refused),
         steps=steps,
-        final_loss=runs[-1][1].final_loss,
-        stopped="; ".join(f"seed {seed}: {run.stopped}" for seed, run in runs if run.stopped) or None,
+        final_loss=[run.final_loss for one, run in runs if not one.branch][-1],
+        stopped="; ".join(f"{one.folder}: {run.stopped}" for one, run in runs if run.stopped) or None,
         refused=sum(run.refused for _, run in runs),
         health=tuple(health),
-        soup=tuple(Ingredient(seed=seed, step=run.best.step, spearman=run.best.spearman) for seed, run in runs),
+        soup=tuple(one.ingredient(run) for one, run in runs),
         seconds=seconds,
     )
 
@@ -182,13 +218,14 @@ def _copy(model: Model) -> Weights:
     return {name: value.detach().to("cpu", copy=True) for name, value in model.state_dict().items()}
 
 
-def _average(several: Sequence[Weights], base: Weights, share: float) -> Weights:
-    """The mean of each tensor with a share of the base's, in its own type; whole numbers as the base has them."""
+def _average(several: Sequence[Sequence[Weights]], shares: Sequence[float], base: Weights, left: float) -> Weights:
+    """The mean of each group's mean by shares, with what is left to the base, in its types; whole numbers as it has."""
 
     def of(name: str, value: torch.Tensor) -> torch.Tensor:
         if not value.is_floating_point():
             return value
-        mean = torch.stack([weights[name].double() for weights in several]).mean(0)
-        return ((1 - share) * mean + share * value.double()).to(value.dtype)
+        means = [torch.stack([weights[name].double() for weights in group]).mean(0) for group in several]
+        mean = torch.stack([share * mean for share, mean in zip(shares, means, strict=True)]).sum(0)
+        return ((1 - left) * mean + left * value.double()).to(value.dtype)
 
     return {name: of(name, value) for name, value in base.items()}

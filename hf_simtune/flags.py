@@ -11,6 +11,7 @@ import shlex
 from pathlib import Path
 from typing import Any, get_args
 
+from hf_simtune.branches import named_branches
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE, optional
@@ -190,6 +191,10 @@ def without_paths(recipe: Recipe) -> dict[str, Any]:
     value["probe"] = recipe.probe and tuple(map(without_path, recipe.probe))
     value["more_data"] = recipe.more_data and tuple(
         f"{loss}={without_path(data)}" if loss else without_path(data) for loss, data in named_losses(recipe.more_data)
+    )
+    value["branches"] = recipe.branches and tuple(
+        f"{Path(one.recipe).name}{f':{without_path(one.data)}' if one.data else ''}={one.share:g}"
+        for one in named_branches(recipe.branches)
     )
     return value
 

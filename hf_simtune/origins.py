@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from hf_simtune.record import RunRecord
+from collections.abc import Sequence
+
+from hf_simtune.record import Ingredient, RunRecord
 from hf_simtune.wording import points
 
 __all__ = ["sentences", "soup", "start"]
@@ -39,15 +41,30 @@ def soup(record: RunRecord) -> str:
         return ""
     scores = {point.step: point.spearman for point in training.checkpoints}
     mean = scores.get(max(scores))
-    parts = [
-        f"seed {one.seed} ({f'step {one.step}' if one.step else 'the base'}, {points(one.spearman)})"
-        for one in training.soup
+    own = _trainings([one for one in training.soup if one.branch is None])
+    branches = {one.branch: [other for other in training.soup if other.branch == one.branch] for one in training.soup}
+    apart = [
+        f"{100 * (several[0].share or 0):.4g} % of {_trainings(several)} of the branch {name}"
+        for name, several in branches.items()
+        if name is not None
     ]
+    left = 1 - sum(several[0].share or 0 for name, several in branches.items() if name is not None)
     share = float(record.recipe.get("keep_base") or 0)
-    what = f"the mean of the weights of {len(parts)} trainings from the same weights: {', '.join(parts)}"
-    if len(parts) == 1:
-        what = f"the weights of {parts[0]}"
-    if share:
+    what = " and ".join([f"{100 * left:.4g} % of {own} of its own data", *apart]) if apart else own
+    if share and apart:
+        what = f"{100 * (1 - share):.4g} % of a mean ({what}), and {100 * share:.4g} % of the untouched base's weights"
+    elif share:
         what = f"{100 * (1 - share):.4g} % of {what}, and {100 * share:.4g} % of the untouched base's"
+    if apart:
+        what += ", all trained from the same weights"
     head = "Kept" if training.best_step else "Not kept"
     return f"{head}: {what}; this scores {points(mean)} on the rows that choose (Spearman x 100)."
+
+
+def _trainings(several: Sequence[Ingredient]) -> str:
+    parts = [
+        f"seed {one.seed} ({f'step {one.step}' if one.step else 'the base'}, {points(one.spearman)})" for one in several
+    ]
+    if len(parts) == 1:
+        return f"the weights of {parts[0]}"
+    return f"the mean of the weights of {len(parts)} trainings from the same weights: {', '.join(parts)}"

@@ -10,22 +10,34 @@ from sentence_transformers import SparseEncoder
 from sentence_transformers.base.sampler import BatchSamplers
 from torch import nn
 
-from hf_simtune import adapters, losses, models
+from hf_simtune import adapters, branching, losses, models
 from hf_simtune.data import inputs, mining
 from hf_simtune.data.inputs import Inputs
 from hf_simtune.data.training import training_rows
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.sts import Model
+from hf_simtune.loss_table import LOSSES
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import FurtherData, Mined, ModelFacts
 from hf_simtune.rules import default_loss
 from hf_simtune.schedule import LONG, patience
 from hf_simtune.starting import Start, start
 
-__all__ = ["Prepared", "load_base", "prepare"]
+__all__ = ["MAIN", "Prepared", "PreparedBranch", "load_base", "prepare"]
 
 MAIN = "main"  # the recipe's own training set among several
 log = logging.getLogger("hf_simtune")
+
+
+@dataclasses.dataclass(frozen=True)
+class PreparedBranch:
+    """What a branch trains the run's model on, and with which loss."""
+
+    recipe: Recipe
+    share: float
+    rows: Dataset
+    loss: nn.Module
+    sampler: BatchSamplers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +56,12 @@ class Prepared:
     further: tuple[FurtherData, ...]
     mined: Mined | None
     start: Start | None  # weights to train from, which the model does not have yet
+    branches: tuple[PreparedBranch, ...] = ()  # trainings apart, from where the run begins
+
+    @property
+    def all_losses(self) -> list[nn.Module]:
+        """Of the recipe's own training and of its branches."""
+        return [*self.losses.values(), *(branch.loss for branch in self.branches)]
 
     @property
     def loss_name(self) -> str:
@@ -69,8 +87,11 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
     """
     if recipe.lora and (problems := adapters.refused(recipe.model, merge=recipe.merge)):
         raise RequestError(problems)
-    found = inputs.prepare(recipe, offline=offline)
+    apart = branching.resolve(recipe)
+    found = inputs.prepare(recipe, branches=[branch.recipe for branch in apart], offline=offline)
     model, base = load_base(recipe)
+    if apart and isinstance(model, SparseEncoder):
+        raise RequestError(f"--branches averages the weights of dense models, and {base.name} is a sparse encoder")
     if recipe.lora is None and adapters.attached(model):
         raise RequestError(
             f"{base.name} is a base with adapters, which are frozen when they are loaded: nothing would be trained",
@@ -98,7 +119,8 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
             )
     rows = {MAIN: training_rows(own, found.train.source.shape)}
     names = {MAIN: recipe.loss or default_loss(found.train.source.shape)}
-    for number, more in enumerate(found.further, start=2):
+    beside = [more for more in found.further if more.branch is None]
+    for number, more in enumerate(beside, start=2):
         rows[f"further{number}"] = training_rows(more.rows, more.loaded.source.shape)
         names[f"further{number}"] = more.loss
     if recipe.epochs > LONG:
@@ -117,10 +139,46 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
         ),
         lora=lora,
         further=tuple(
-            FurtherData(source=more.loaded.source, rows=len(more.rows), loss=more.loss) for more in found.further
+            FurtherData(source=more.loaded.source, rows=len(more.rows), loss=more.loss)
+            if more.branch is None
+            else _facts(more, apart[more.branch].recipe)
+            for more in found.further
         ),
         mined=mined,
         start=begin,
+        branches=tuple(_branch(more, apart[more.branch], model) for more in found.further if more.branch is not None),
+    )
+
+
+def _branch(more: inputs.Further, branch: branching.Branch, model: Model) -> PreparedBranch:
+    if len(more.rows) < branch.recipe.batch_size:
+        raise RequestError(
+            f"--branches {branch.named.entry}: {len(more.rows)} rows are fewer than one batch of "
+            f"{branch.recipe.batch_size}",
+            hint="Give it more rows, with RECIPE:DATA=SHARE",
+        )
+    return PreparedBranch(
+        recipe=branch.recipe,
+        share=branch.named.share,
+        rows=training_rows(more.rows, more.loaded.source.shape),
+        loss=losses.build(more.loss, model, branch.recipe),
+        sampler=losses.batch_sampler(more.loss),
+    )
+
+
+def _facts(more: inputs.Further, recipe: Recipe) -> FurtherData:
+    """A branch's data for the record."""
+    told = f"{recipe.epochs:g} passes, batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
+    temperature = recipe.temperature if LOSSES[more.loss].temperature else None
+    if temperature is not None:
+        told += f", temperature {temperature:g}"
+    return FurtherData(
+        source=more.loaded.source,
+        rows=len(more.rows),
+        loss=more.loss,
+        branch=recipe.name,
+        temperature=temperature,
+        settings=told,
     )
 
 

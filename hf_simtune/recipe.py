@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from hf_simtune import branches as branching
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import field, fraction, one_of, positive, rising, wrong_fields
 from hf_simtune.lora import LoRA
@@ -33,9 +34,8 @@ class Recipe:
     """Everything that decides a run. Frozen: ``dataclasses.replace`` makes a changed copy.
 
     Every field but ``stand_in_for`` is a flag of ``hf-simtune tune`` under its own name (``train_rows`` is
-    ``--train-rows``).
-    Data are named by a Hub id, a file or a folder, or ``builtin:sports``; a configuration follows a slash
-    and a split a colon: ``sentence-transformers/all-nli/triplet:train``.
+    ``--train-rows``). Data are named by a Hub id, a file or a folder, or ``builtin:sports``; a configuration follows
+    a slash and a split a colon: ``sentence-transformers/all-nli/triplet:train``.
     """
 
     name: str = field(
@@ -79,8 +79,7 @@ class Recipe:
     score_range: tuple[float, float] | None = field(
         None,
         "scale of the training scores, lowest and highest, rescaled to 0..1 (as in: 0 5)",
-        rising,
-        "two numbers, the lower first",
+        *(rising, "two numbers, the lower first"),
     )
     train_rows: int | None = field(
         None, "use the first N training rows, after a seeded shuffle (default: all)", positive, "1 or more"
@@ -116,14 +115,12 @@ class Recipe:
     eval_columns: tuple[str, ...] | None = field(
         None,
         "columns of the evaluation rows: sentence1 sentence2 score (default: found from their names)",
-        lambda v: len(v) == 3,
-        "three names",
+        *(lambda v: len(v) == 3, "three names"),
     )
     eval_score_range: tuple[float, float] | None = field(
         None,
         "scale of the evaluation scores, lowest and highest",
-        rising,
-        "two numbers, the lower first",
+        *(rising, "two numbers, the lower first"),
     )
     probe: tuple[str, ...] | None = field(
         None,
@@ -230,6 +227,12 @@ class Recipe:
         fraction,
         "0 or more, below 1",
     )
+    branches: tuple[str, ...] | None = field(
+        None,
+        "recipes trained apart from the same weights, with their shares of what is kept: RECIPE[:DATA]=SHARE",
+        *(branching.in_order, branching.ALLOWED),
+        wrong=branching.wrong,
+    )
     precision: str = field(
         "auto", "fp32, bf16 or fp16; auto takes bf16 where a probe finds it faster", *one_of(*PRECISIONS)
     )
@@ -264,8 +267,8 @@ class Recipe:
     def offline(self) -> Recipe:
         """The same recipe on what the package carries: the packaged MiniLM and the built-in sports corpus.
 
-        Only what would come from the Hub is replaced, or, if it is a probe, further data or a start, left out; files
-        and folders of your own stay. The scores are then on the sports corpus and never stand for STSb.
+        Only what would come from the Hub is replaced, or, if it is a probe, further data, a start or a branch, left
+        out; files and folders of your own stay. The scores are then on the sports corpus and never stand for STSb.
         """
         changes: dict[str, Any] = {"name": f"{self.name.removesuffix('-offline')}-offline"}
         if is_hub_name(self.model):
@@ -282,6 +285,8 @@ class Recipe:
             }
         if is_hub_name(self.start or ""):
             changes["start"] = None
+        named = branching.named_branches(self.branches)
+        changes["branches"] = tuple(one.entry for one in named if one.data and not is_hub_name(one.data)) or None
         further = zip(self.more_data or (), named_losses(self.more_data), strict=True)
         changes["more_data"] = tuple(entry for entry, (_, data) in further if not is_hub_name(data)) or None
         changes["probe"] = tuple(name for name in self.probe or () if not is_hub_name(name)) or None

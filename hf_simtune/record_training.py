@@ -75,6 +75,9 @@ class FurtherData:
     source: Source
     rows: int
     loss: str
+    branch: str | None = None  # the recipe that was trained on it apart; None: the sets took turns in one training
+    temperature: float | None = None  # of a branch
+    settings: str = ""  # of a branch, in words
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -90,9 +93,11 @@ class Mined:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Ingredient:
-    """One training of a soup: what of it went into the mean of weights."""
+    """One training of several: what of it went into the mean of weights."""
 
     seed: int
+    branch: str | None = None  # the recipe of a branch; None: the run's own
+    share: float | None = None  # of a branch in the mean, of all its trainings together; the run's own have the rest
     step: int  # of its own training; 0: it never beat the base, which went in instead
     spearman: float | None  # of that step on the selection rows
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from hf_simtune import ablation, catalogue, tuning
 from hf_simtune.ablation import SEEDS
+from hf_simtune.branches import named_branches
 from hf_simtune.errors import RunError
 from hf_simtune.recipe import BUILTIN_MINILM, MINILM, Recipe, is_hub_name
 from hf_simtune.rules import named_losses
@@ -26,6 +27,8 @@ RECIPES = (
     "cosent_minilm",
     "lora_minilm",
     "csr_minilm",
+    "best_minilm",
+    "simcse_compressions",
     "mnrl_minilm",
     "matryoshka_minilm",
     "angle_minilm",
@@ -98,6 +101,11 @@ def local(recipe: Recipe, hub: str) -> Recipe:
         report_on=copied(recipe.report_on),
         probe=recipe.probe and tuple(copied(name) or "" for name in recipe.probe),
         more_data=more or None,
+        branches=tuple(
+            f"{one.recipe}:{copied(one.data or catalogue.find(one.recipe).train_data)}={one.share:g}"
+            for one in named_branches(recipe.branches)
+        )
+        or None,
     )
 
 

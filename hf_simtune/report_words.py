@@ -109,7 +109,8 @@ def trained(record: RunRecord) -> Iterator[tuple[str, str]]:
 
 
 def _further(more: FurtherData) -> str:
-    return f"{wording.count(more.rows, 'row')} of {more.source.title}, loss {more.loss}"
+    apart = f"; the branch {more.branch}, trained apart: {more.settings}" if more.branch else ""
+    return f"{wording.count(more.rows, 'row')} of {more.source.title}, loss {more.loss}{apart}"
 
 
 def _mined(mined: Mined) -> str:

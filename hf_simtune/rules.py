@@ -239,6 +239,7 @@ def _mining_and_sparse(recipe: Recipe) -> Iterator[str]:
 _WHOLE_WEIGHTS = {
     "soup": "--soup averages weights, and the mean of two adapters is no adapter of the mean",
     "keep_base": "--keep-base mixes the base's weights into those that were trained, and --lora trains none",
+    "branches": "--branches averages weights, and adapters leave those of the base as they are",
     "start": "--start gives the base other weights, which adapters would not hold (or name it with --model)",
     "layer_decay": "--layer-decay slows the layers of the base down, which --lora freezes",
 }
@@ -266,8 +267,7 @@ def _adapters_and_autoencoder(recipe: Recipe) -> Iterator[str]:
 def unread(recipe: Recipe, wrong: Collection[str] = ()) -> dict[str, str]:
     """Fields that are not as by default and that no part of the run reads, each with why: what would read it.
 
-    Args:
-        recipe, wrong: as ``together`` takes them.
+    The arguments are as ``together`` takes them.
     """
     found: dict[str, str] = {}
     for field, (others, rule) in UNREAD.items():

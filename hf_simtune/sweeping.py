@@ -30,7 +30,7 @@ NEVER = {
 }
 
 # Fields that name a model or data, which can be looked up where they are in order.
-NAMES = {"model", "start", "train_data", "more_data", "select_on", "report_on", "probe"}
+NAMES = {"model", "start", "branches", "train_data", "more_data", "select_on", "report_on", "probe"}
 
 log = logging.getLogger("hf_simtune")
 

@@ -114,7 +114,7 @@ def tune(
         forward, forward_reason = choose.choose(
             recipe.forward,
             prepared.model,
-            list(prepared.losses.values()),
+            prepared.all_losses,
             texts=choose.texts_of(prepared.texts[:8]),
             checkpointing=recipe.gradient_checkpointing,
         )

@@ -226,11 +226,12 @@ def filled() -> Recipe:
         matryoshka=(8,),
         evaluations=3,
         patience=3,
+        branches=("simcse_unsup=0.3",),
     )
 
 
 def test_the_word_none_unsets_every_optional_field_and_no_other() -> None:
-    assert len(OPTIONAL) == 22, "give a new optional field a value in filled()"
+    assert len(OPTIONAL) == 23, "give a new optional field a value in filled()"
     assert None not in [getattr(filled(), name) for name in OPTIONAL]
     for name in OPTIONAL:
         assert parse([flags.flag(name), "none"], filled()) == dataclasses.replace(filled(), **{name: None})  # type: ignore[arg-type]

@@ -14,7 +14,7 @@ PACKAGE = CHECKOUT / "hf_simtune"
 # What may import what: only rooms below. The order is the house's.
 FLOORS = [
     {"errors", "version", "wording", "loss_table", "chatter"},
-    {"fields", "rules", "plain"},
+    {"fields", "rules", "plain", "branches"},
     {"words", "record_training"},
     {"lora", "hub", "weights", "report_text", "data.sports"},
     {"recipe", "model_errors"},
@@ -48,7 +48,7 @@ FLOORS = [
     {"losses", "progress", "card", "card_plots", "models", "data", "guard"},
     {"report_figures", "report_rows", "report_words"},
     {"report"},
-    {"train", "before_after", "starting"},
+    {"train", "before_after", "starting", "branching"},
     {"preparing", "kept", "script_facts", "writing", "watching"},
     {"saving", "callback"},
     {"run_callback"},

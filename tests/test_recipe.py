@@ -133,6 +133,7 @@ TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"lora": LoRA(), "sparse": "csr"}, "--lora does not go with --sparse csr"),
     ({"lora": LoRA(), "soup": 3}, "--soup averages weights, and the mean of two adapters is no adapter of the mean"),
     ({"lora": LoRA(), "keep_base": 0.2}, "--keep-base mixes the base's weights into those that were trained"),
+    ({"lora": LoRA(), "branches": ("simcse_unsup=0.3",)}, "--branches averages weights, and adapters leave those of"),
     ({"lora": LoRA(), "start": "my/model"}, "--start gives the base other weights, which adapters would not hold"),
     ({"lora": LoRA(), "layer_decay": 0.9}, "--layer-decay slows the layers of the base down, which --lora freezes"),
 ]  # fmt: skip
@@ -418,7 +419,7 @@ def test_a_plan_tells_what_another_start_would_do_differently(tmp_path: Path) ->
 def test_the_shipped_recipes_are_found_recursively_and_each_is_in_order() -> None:
     files = [path for path in (CHECKOUT / "recipes").rglob("*.py") if not path.name.startswith("_")]
     found = catalogue.all_recipes()
-    assert len(files) == 10, "count the recipes here when one is added"
+    assert len(files) == 12, "count the recipes here when one is added"
     assert set(found) >= {path.stem for path in files}
     for name, value in found.items():
         assert value.name == name

@@ -63,7 +63,7 @@ def test_a_combination_is_not_told_of_a_field_that_is_wrong_itself() -> None:
 
 def test_shipped_recipes_set_nothing_in_vain() -> None:
     found = catalogue.shipped()
-    assert len(found) == 10
+    assert len(found) == 12
     for recipe in found.values():
         for one in (recipe, recipe.offline()):
             assert rules.unread(one) == {} and model_names.of_recipe(one) == []

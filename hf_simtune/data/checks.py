@@ -59,7 +59,7 @@ class Checker:
     def columns(self) -> tuple[str, ...]:
         """The source's columns that are read."""
         extra = (name for name in (self.layout.group, self.layout.subset) if name)
-        return (*self.layout.columns, *extra)
+        return (*((self.layout.item[0],) if self.layout.item else self.layout.columns), *extra)
 
     def check(self, batch: Batch) -> pa.RecordBatch:
         """The good rows of a batch, under the canonical names."""
@@ -89,6 +89,11 @@ class Checker:
                 texts, found = _texts(part)
                 checked.append((name, texts, {**found, **wrong}))
             return checked
+        if layout.item:
+            name, number = layout.item
+            part, wrong = _item(batch.columns[name], number)
+            texts, found = _texts(part)
+            return [(layout.columns[0], texts, {**found, **wrong})]
         for target, name in zip(CANONICAL[layout.shape], layout.columns, strict=True):
             values = batch.columns[name]
             checked.append((name, *(self._scores(batch, name, values) if target == "score" else _texts(values))))
@@ -249,3 +254,21 @@ def _expanded(values: Any, count: int) -> tuple[Sequence[Any], _Problems]:
         for number, part in enumerate(parts):
             part.append(value[number] if good else None)
     return parts, problems
+
+
+def _item(values: Any, number: int) -> tuple[Any, _Problems]:
+    """One text of each list of a column, nulls where a list is too short."""
+    if isinstance(values, pa.Array):
+        lengths = pc.fill_null(pc.list_value_length(values), -1).to_numpy(zero_copy_only=False)
+        if (lengths > number).all():
+            return pc.list_element(values, number), {}
+        values = values.to_pylist()
+    problems: _Problems = {}
+    for at, value in enumerate(values):
+        if value is None:
+            problems[at] = ("null", "None")
+        elif not isinstance(value, list):
+            problems[at] = ("not a list of texts", shown(value))
+        elif len(value) <= number:
+            problems[at] = ("wrong number of texts", f"{len(value)}, and number {number} is read: {shown(value)}")
+    return [None if at in problems else value[number] for at, value in enumerate(values)], problems

@@ -39,6 +39,7 @@ class Further:
     loaded: Loaded
     rows: Dataset  # those that are used: without leaks, unless they were asked for
     loss: str  # as the recipe names it, or the first that takes the shape
+    branch: int | None = None  # of which of the run's branches; None: the sets take turns in one training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +63,7 @@ class Inputs:
         return {name: loaded.source.fingerprint for name, loaded in parts.items()}
 
 
-def prepare(recipe: Recipe, *, offline: bool = False) -> Inputs:
+def prepare(recipe: Recipe, *, branches: Sequence[Recipe] = (), offline: bool = False) -> Inputs:
     """Load and check everything that a recipe names.
 
     Where a recipe names no rows to select and report on, scored training rows are split, and pairs and triplets are
@@ -76,6 +77,7 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Inputs:
 
     Args:
         recipe: a recipe that has been checked.
+        branches: recipes whose training rows are wanted too, by the same checks; they come last in ``further``.
         offline: never ask the Hub: refuse its names, and measure on the built-in sports corpus.
 
     Raises:
@@ -84,20 +86,23 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Inputs:
             (below that a warning is logged); too few rows.
         DataError, HubError: with what was wrong where.
     """
-    if problems := check_names(recipe, offline=offline):
+    bare = [dataclasses.replace(one, select_on=None, report_on=None, probe=None) for one in branches]
+    problems = [problem for one in (recipe, *bare) for problem in check_names(one, offline=offline)]
+    if problems:
         raise RequestError(problems, hint=FORMS)
-    named = [name for name in (recipe.select_on, recipe.report_on) if name is not None]
+    measured = [name for name in (recipe.select_on, recipe.report_on) if name is not None]
     losses, probed = named_losses(recipe.more_data), recipe.probe or ()
     train, *others = _all(
         [
             partial(_training_rows, recipe),
-            *(partial(_evaluation_rows, name, recipe) for name in named),
+            *(partial(_evaluation_rows, name, recipe) for name in measured),
             *(partial(_probe_rows, name, recipe) for name in probed),
             *(partial(_further_rows, name, loss, recipe) for loss, name in losses),
+            *(partial(_further_rows, one.train_data, one.loss, one) for one in branches),
         ]
     )
-    probes, further = others[len(named) : len(named) + len(probed)], others[len(named) + len(probed) :]
-    train, select, report = (train, *others[:2]) if named else _measured(train, recipe, offline)
+    probes, further = others[len(measured) : len(measured) + len(probed)], others[len(measured) + len(probed) :]
+    train, select, report = (train, *others[:2]) if measured else _measured(train, recipe, offline)
     report, select, *probes = _told_apart([report, select, *probes])
     _check_apart(select, report)
     leaks = find_leaks(
@@ -116,9 +121,10 @@ def prepare(recipe: Recipe, *, offline: bool = False) -> Inputs:
         facts = tuple(dataclasses.replace(fact, rows_dropped=0) for fact in leaks.facts)
         leaks = dataclasses.replace(leaks, facts=facts)
     _check_sizes(rows, [loaded.source.title for loaded in (train, *further)], recipe.batch_size)
+    named = [*((loss, None) for loss, _ in losses), *((one.loss, number) for number, one in enumerate(branches))]
     kept = tuple(
-        Further(loaded, left, loss or default_loss(loaded.source.shape))
-        for loaded, left, (loss, _) in zip(further, rows[1:], losses, strict=True)
+        Further(loaded, left, loss or default_loss(loaded.source.shape), branch)
+        for loaded, left, (loss, branch) in zip(further, rows[1:], named, strict=True)
     )
     return Inputs(train, rows[0], select, report, leaks, tuple(probes), kept)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -92,6 +94,7 @@ class Layout:
     shape: str
     columns: tuple[str, ...]  # in the order of the shape; one list column where it holds them all
     expand: bool = False  # the one column is a list of the shape's texts
+    item: tuple[str, int] | None = None  # a column of lists, and which of its texts is the sentence
     group: str | None = None  # whole numbers: rows with the same belong together
     subset: str | None = None  # names of parts of the rows
 
@@ -137,6 +140,10 @@ class _Finder:
             self.known.setdefault(name.strip().lower().replace("-", "_").replace(" ", "_"), name)
 
     def told(self, columns: tuple[str, ...], shape: str | None) -> Layout:
+        if len(columns) == 1 and (item := self.item(columns[0])):
+            if shape not in (None, "sentences"):
+                raise RequestError(f"{self.flags}columns {columns[0]} is one text of a list; {shape} takes more")
+            return Layout("sentences", columns, item=item)
         if missing := [name for name in columns if name not in self.source]:
             near = self.nearest(missing, [name for name in self.source if name not in columns])
             guess = f"; did you mean {' '.join(near)}?" if near else ""
@@ -150,6 +157,17 @@ class _Finder:
             wanted = len(CANONICAL[shape])
             raise RequestError(f"{self.flags}columns names {len(columns)} columns; {shape} takes {wanted}")
         return Layout(shape, columns)
+
+    def item(self, name: str) -> tuple[str, int] | None:
+        """``set[1]``: a column of lists and the number of one of its texts, from 0; None where it is no such name."""
+        told = re.fullmatch(r"(.+)\[(\d+)\]", name)
+        if told is None or name in self.source or told[1] not in self.source:
+            return None
+        column, number = self.source[told[1]], int(told[2])
+        if column.kind != "list" or number >= (column.length or 0):
+            has = f"lists of {column.length} texts" if column.kind == "list" else f"no lists but {column.kind}"
+            raise self.error(f"has {has} in {told[1]!r}, and {name} is number {number} of a list, from 0")
+        return told[1], number
 
     @staticmethod
     def nearest(missing: list[str], free: list[str]) -> tuple[str, ...]:
@@ -218,7 +236,7 @@ class _Finder:
 
     def check(self, layout: Layout) -> None:
         texts = layout.columns[:2] if layout.shape == "scored" else layout.columns
-        if layout.expand:
+        if layout.expand or layout.item:
             return
         if wrong := [name for name in texts if self.source[name].kind in ("list", "class", "other")]:
             raise self.error(f"has no text in {', '.join(map(repr, wrong))}, wanted for {layout.shape}")
@@ -255,7 +273,7 @@ class _Finder:
         subset = next((free[n] for n in _SUBSETS if n in free and self.source[free[n]].kind == "text"), None)
         if group and self.source[group].kind != "number":
             group = None
-        return Layout(layout.shape, layout.columns, layout.expand, group, subset)
+        return dataclasses.replace(layout, group=group, subset=subset)
 
     def error(self, what: str, hint: str | None = None) -> RequestError:
         shown = ", ".join(f"{name} ({column.kind})" for name, column in self.source.items()) or "none"

@@ -1,0 +1,69 @@
+"""Which recipes the branches of a run are: found by name, and made to fit the run they are part of."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from hf_simtune import catalogue
+from hf_simtune.branches import Named, named_branches
+from hf_simtune.errors import RequestError, SimtuneError, joined
+from hf_simtune.recipe import Recipe
+
+__all__ = ["Branch", "resolve"]
+
+# A branch is one training of whole weights on one set of rows, from where the run begins.
+_ALONE = ("more_data", "mine_negatives", "start", "sparse", "lora", "soup", "keep_base", "branches")
+# What is the run's: its model, what it is measured on, and how its machine computes.
+_OF_THE_RUN = (
+    *("model", "model_revision", "max_length", "prompt", "select_on", "report_on", "eval_columns", "eval_score_range"),
+    *("probe", "keep_leaks", "skip_bad_rows", "on_collapse", "matryoshka", "gradient_checkpointing", "seed"),
+    *("precision", "forward", "stand_in_for"),
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Branch:
+    """One branch of a run."""
+
+    named: Named
+    recipe: Recipe  # the named one's data, loss and schedule, and the run's all else
+
+
+def resolve(recipe: Recipe) -> tuple[Branch, ...]:
+    """The branches of a recipe.
+
+    Raises:
+        RequestError: with every branch that is no recipe, or one that trains more than whole weights on one data set.
+    """
+    if recipe.branches and recipe.sparse:
+        raise RequestError(
+            f"--branches averages the weights of dense models; with --sparse {recipe.sparse} leave it out"
+        )
+    found, refused = [], list[SimtuneError]()
+    for named in named_branches(recipe.branches):
+        try:
+            found.append(_branch(recipe, named))
+        except RequestError as error:
+            refused.append(error)
+    if refused:
+        raise joined(refused)
+    return tuple(found)
+
+
+def _branch(recipe: Recipe, named: Named) -> Branch:
+    own = catalogue.find(named.recipe)
+    if odd := [name for name in _ALONE if getattr(own, name) != getattr(Recipe, name)]:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in odd)
+        raise RequestError(
+            f"--branches {named.entry}: the recipe {own.name} has {flags}, and a branch is one training of whole "
+            "weights on one data set, from where the run begins",
+            hint="See: hf-simtune recipes",
+        )
+    changes = {name: getattr(recipe, name) for name in _OF_THE_RUN}
+    if named.data is not None:
+        changes["train_data"] = named.data
+    try:
+        return Branch(named, dataclasses.replace(own, **changes).checked())
+    except RequestError as error:
+        told = [f"--branches {named.entry}: {problem}" for problem in error.problems]
+        raise RequestError(told, hint=error.hint) from error

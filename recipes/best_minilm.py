@@ -1,0 +1,36 @@
+# /// script
+# requires-python = ">=3.11"
+# dependencies = ["hf-simtune[offline]"]
+# [tool.uv]
+# constraint-dependencies = ["torch==2.13.0"]
+# [tool.uv.sources]
+# hf-simtune = { path = "..", editable = true }
+# ///
+"""all-MiniLM-L6-v2 on STSb scores with CoSENT, and three parts in ten of its weights from SimCSE on other sentences.
+
+Run:      accelerate launch recipes/best_minilm.py     (or: hf-simtune tune best_minilm)
+Cost:     not yet on record
+Measured: not yet on record
+Source:   CoSENT and SimCSE as in cosent_minilm and simcse_compressions; their mean: Li et al. 2022, arXiv:2208.03306
+"""
+
+from hf_simtune import Recipe, main
+
+RECIPE = Recipe(
+    name="best_minilm",
+    title="MiniLM on STSb scores with CoSENT, averaged with SimCSE on plain sentences",
+    model="sentence-transformers/all-MiniLM-L6-v2",
+    train_data="sentence-transformers/stsb:train",
+    shape="scored",
+    branches=("simcse_compressions=0.3",),
+    select_on="sentence-transformers/stsb:validation",
+    report_on="sentence-transformers/stsb:test",
+    probe=("builtin:sports/scored:test",),
+    loss="cosent",
+    epochs=4,
+    batch_size=64,
+    learning_rate=1e-4,
+)
+
+if __name__ == "__main__":
+    main(RECIPE)
