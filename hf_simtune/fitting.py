@@ -89,8 +89,8 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
     # The seeds of one training stand together.
     means = [kept[first : first + len(seeds)] for first in range(0, len(kept), len(seeds))]
-    apart = [branch.share for branch in prepared.branches]
-    prepared.model.load_state_dict(_average(means, [1 - math.fsum(apart), *apart], base, plan.recipe.keep_base))
+    parts = [branch.share for branch in prepared.branches]
+    prepared.model.load_state_dict(_average(means, [1 - math.fsum(parts), *parts], base, plan.recipe.keep_base))
     fitted = _stirred(plan, folder, prepared, callback, list(zip(trainings, runs, strict=True)))
     return dataclasses.replace(fitted, start=begun)
 
