@@ -43,7 +43,6 @@ LEVERS = {
     PLAIN: Lever(what="CoSENT on STSb, as `cosent_minilm`"),
     "soup": Lever(what="the mean of the weights of three trainings", changes={"soup": 3}, seeds=(42,)),
     "keep-base": Lever(what="a fifth of the untouched base in the weights", changes={"keep_base": 0.2}),
-    "layer-decay": Lever(what="lower layers at 0.8 of the rate of the one above", changes={"layer_decay": 0.8}),
     "simcse-branch": Lever(
         what="three parts in ten of SimCSE on sentences, as `simcse_compressions`",
         changes={"branches": ("simcse_compressions=0.3",)},

@@ -34,6 +34,7 @@ TOLD_ELSEWHERE = {
     *("loss", "temperature", "epochs", "batch_size", "precision", "forward", "prompt", "matryoshka", "stand_in_for"),
     *("lora", "merge", "mine_negatives", "negative_margin", "soup", "keep_base", "start", "branches"),
 }
+FORMER = {"layer_decay"}  # fields that recipes had once, and that no kept run set
 # Of a script's arguments, those that name a place on its machine or a secret.
 PRIVATE = re.compile(r"(^|_)(dir|path|file|folder|token|key|checkpoint|run_name)(_|$)|^(deepspeed|fsdp_config)$")
 ROWS = {"pairs": "pairs", "scored": "scored pairs", "triplets": "triplets", "sentences": "sentences"}
@@ -50,7 +51,7 @@ def settings(record: RunRecord) -> list[tuple[str, Markdown]]:
     if record.script:
         given = ((name, value) for name, value in record.recipe.items() if not PRIVATE.search(name))
         return [(name, text.setting(value)) for name, value in given if value is not None and value != ""]
-    idle = set(TOLD_ELSEWHERE)
+    idle = {*TOLD_ELSEWHERE, *FORMER}
     losses = (record.training.loss, *(more.loss for more in record.training.further))
     if not any(loss.startswith("cached_") for loss in losses):
         idle.add("mini_batch")
@@ -58,8 +59,6 @@ def settings(record: RunRecord) -> list[tuple[str, Markdown]]:
         idle.add("flops_weight")
     if not record.recipe.get("gradient_checkpointing"):
         idle.add("gradient_checkpointing")
-    if record.recipe.get("layer_decay", 1) == 1:
-        idle.add("layer_decay")
     if not record.health:
         idle.add("on_collapse")
     fields = ((name, value) for name, value in record.recipe.items() if name not in idle)

@@ -154,12 +154,6 @@ class Recipe:
         "linear", "how the learning rate falls: linear, cosine, constant, constant_with_warmup", *one_of(*SCHEDULERS)
     )
     weight_decay: float = field(0.0, "AdamW's weight decay", lambda v: math.isfinite(v) and v >= 0, "0 or more")
-    layer_decay: float = field(
-        1.0,
-        "each layer below the last learns at this times the rate of the one above, the word embeddings slowest",
-        lambda v: 0 < v <= 1,
-        "above 0, at most 1",
-    )
     max_length: int | None = field(
         None, "longest text in tokens (default: the base model's own)", positive, "1 or more"
     )

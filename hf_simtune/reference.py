@@ -126,9 +126,10 @@ def _same_question(name: str, runs: list[RunRecord]) -> None:
     """Refuse to average runs that did not do the same thing but for the seed."""
 
     def question(record: RunRecord) -> tuple[object, ...]:
-        # A field that an older record does not have was not there yet: the run did what is now the default.
+        # A field that an older record does not have was not there yet: the run did what is now the default. One that
+        # recipes no longer have is left out: no kept run set it.
         defaults = dataclasses.asdict(Recipe())
-        recipe = {field: value for field, value in {**defaults, **record.recipe}.items() if field != "seed"}
+        recipe = {field: record.recipe.get(field, value) for field, value in defaults.items() if field != "seed"}
         recipe["start"] = recipe["start"] and RUN_TIME.sub("", recipe["start"])  # a run of each seed's own
         if recipe["mini_batch"] == MINI_BATCH:  # which is taken where none is given
             recipe["mini_batch"] = None

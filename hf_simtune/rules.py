@@ -241,7 +241,6 @@ _WHOLE_WEIGHTS = {
     "keep_base": "--keep-base mixes the base's weights into those that were trained, and --lora trains none",
     "branches": "--branches averages weights, and adapters leave those of the base as they are",
     "start": "--start gives the base other weights, which adapters would not hold (or name it with --model)",
-    "layer_decay": "--layer-decay slows the layers of the base down, which --lora freezes",
 }
 
 

@@ -6,7 +6,6 @@ import json
 import logging
 import math
 import os
-import re
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -41,7 +40,6 @@ __all__ = [
     "build",
     "checkpoints",
     "last_checkpoint",
-    "layer_rates",
     "scored_weights",
     "seconds",
     "state_of",
@@ -49,7 +47,6 @@ __all__ = [
 ]
 
 SCORED = "scored.jsonl"
-LAYER = re.compile(r"(\.(?:layers?|h|block)\.)(\d+)\.")  # BERT, ModernBERT, GPT and T5
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # accelerate's names
 log = logging.getLogger("hf_simtune")
 
@@ -137,7 +134,6 @@ def build(
         warmup_steps=recipe.warmup,
         lr_scheduler_type=recipe.scheduler,
         weight_decay=recipe.weight_decay,
-        learning_rate_mapping=layer_rates(model, recipe.learning_rate, recipe.layer_decay),
         seed=recipe.seed,
         use_cpu=model.device.type == "cpu",
         bf16=precision == "bf16",
@@ -177,29 +173,6 @@ def build(
     if used != MIXED[precision] or trainer.accelerator.native_amp != (used != "no"):
         raise RunError(f"the run is to use {precision}, but the trainer was set up for mixed precision {used!r}")
     return trainer
-
-
-def layer_rates(model: nn.Module, rate: float, decay: float) -> dict[str, float]:
-    """A learning rate for the parameters of each layer, by a regular expression for their names.
-
-    The last layer and what comes behind it learn at ``rate``, each layer below at ``decay`` times the rate of the one
-    above, and what comes before the first layer at ``decay`` times that one's (discriminative rates of Howard and Ruder
-    2018, arXiv:1801.06146). Nothing where there is nothing to slow down.
-    """
-    if decay == 1:
-        return {}
-    names = [name for name, _ in model.named_parameters()]
-    numbered = [found for name in names if (found := LAYER.search(name))]
-    if not numbered:
-        return {}
-    layers = 1 + max(int(found[2]) for found in numbered)
-    before = names[: names.index(numbered[0].string)]
-    rates = {
-        rf"{re.escape(stem)}{number}\.": rate * decay ** (layers - 1 - number)
-        for stem in sorted({found[1] for found in numbered})
-        for number in range(layers)
-    }
-    return rates | ({"|".join(rf"\.{re.escape(name)}$" for name in before): rate * decay**layers} if before else {})
 
 
 def _schedulers(losses: Iterable[nn.Module]) -> list[TrainerCallback]:

@@ -1,9 +1,8 @@
-"""Soups of seeds, and learning rates by layer, on tiny models."""
+"""Soups of seeds, and shares of the base, on tiny models."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 import shutil
 from pathlib import Path
 
@@ -11,13 +10,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from sample_record import improved
-from sentence_transformers import SentenceTransformer, SentenceTransformerTrainingArguments
+from sentence_transformers import SentenceTransformer
 from test_tuning import small
-from tiny import tiny_encoder, tiny_model
+from tiny import tiny_model
 
-from hf_simtune import Recipe, origins, train, tune
+from hf_simtune import Recipe, origins, tune
 from hf_simtune.data.load import load as load_rows
-from hf_simtune.models import load
 from hf_simtune.record import RunRecord
 from hf_simtune.tuning import Run
 from hf_simtune.weights import weights_sha256
@@ -163,51 +161,3 @@ def test_a_soup_that_gains_nothing_is_the_base(recipe: Recipe, tmp_path: Path) -
         return
     assert run.record.tuned.weights_sha256 == run.record.base.weights_sha256
     assert origins.soup(run.record).startswith("Not kept: ")
-
-
-KINDS = ("bert", "roberta", "distilbert", "electra", "mpnet")
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_layers_learn_slower_the_lower_they_lie(kind: str, tmp_path: Path) -> None:
-    encoder, _ = load(str(tiny_encoder(tmp_path / kind, kind)))
-    rates = train.layer_rates(encoder, 1e-3, 0.5)
-    found: dict[str, set[float]] = {}
-    for name, _ in encoder.named_parameters():
-        matched = [rate for pattern, rate in rates.items() if re.search(pattern, f"model.{name}")]
-        assert len(matched) <= 1, f"{name} is in two groups"
-        layer = re.search(r"\.layers?\.(\d)\.", name)
-        part = f"layer {layer[1]}" if layer else "embeddings" if "embeddings" in name else "rest"
-        found.setdefault(part, set()).update(matched)
-    assert found["layer 1"] == {1e-3}
-    assert found["layer 0"] == {5e-4}
-    assert found["embeddings"] == {2.5e-4}
-    assert not found.get("rest"), "what lies behind the last layer learns at the full rate"
-
-
-def test_without_a_decay_the_trainer_is_told_nothing(model: Path) -> None:
-    encoder, _ = load(str(model))
-    assert train.layer_rates(encoder, 1e-3, 1.0) == {}
-    assert SentenceTransformerTrainingArguments(output_dir="x").learning_rate_mapping == {}
-
-
-def test_a_run_with_decay_moves_lower_layers_less(recipe: Recipe, model: Path, tmp_path: Path) -> None:
-    before = weights(model)
-
-    def moved(folder: Path) -> dict[str, float]:
-        after = weights(folder)
-        return {
-            part: sum(float((after[name] - before[name]).abs().mean()) for name in after if part in name)
-            for part in ("embeddings.word", "layer.0.", "layer.1.")
-        }
-
-    def run(name: str, **changes: float) -> dict[str, float]:
-        changed = dataclasses.replace(recipe, evaluations=1, epochs=1.0, **changes)  # type: ignore[arg-type]
-        folder = tune(changed, out=tmp_path / name).folder
-        (checkpoint,) = folder.glob("trainer/checkpoint-*")
-        return moved(checkpoint)
-
-    plain, slowed = run("plain"), run("slowed", layer_decay=0.1)
-    assert slowed["embeddings.word"] < 0.1 * plain["embeddings.word"]
-    assert slowed["layer.0."] < 0.5 * plain["layer.0."]
-    assert slowed["layer.1."] > 0.5 * plain["layer.1."]

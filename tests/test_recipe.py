@@ -135,7 +135,6 @@ TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"lora": LoRA(), "keep_base": 0.2}, "--keep-base mixes the base's weights into those that were trained"),
     ({"lora": LoRA(), "branches": ("simcse_unsup=0.3",)}, "--branches averages weights, and adapters leave those of"),
     ({"lora": LoRA(), "start": "my/model"}, "--start gives the base other weights, which adapters would not hold"),
-    ({"lora": LoRA(), "layer_decay": 0.9}, "--layer-decay slows the layers of the base down, which --lora freezes"),
 ]  # fmt: skip
 
 
@@ -194,7 +193,7 @@ def test_every_rule_has_a_case_above() -> None:
         {"more_data": ("cosent=a.csv", "b.csv", "ORG/NAME/config:train", "mnrl=builtin:sports")},
         {"probe": ("p.csv",), "select_on": "s.csv", "report_on": "r.csv"},
         {"patience": 0, "epochs": 500.0},
-        {"soup": 3, "keep_base": 0.2, "layer_decay": 0.9},
+        {"soup": 3, "keep_base": 0.2, "branches": ("simcse_unsup=0.3", "mnrl_minilm:a.csv=0.3")},
     ],
 )
 def test_fields_that_go_together_are_in_order(change: dict[str, object]) -> None:

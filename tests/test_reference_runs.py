@@ -163,7 +163,7 @@ def test_the_table_tells_each_levers_mean_range_and_gain_over_the_same_number_of
     assert plain["retrieval on sports"] == "\N{EN DASH}", "no run tells"
     low, high = (float(end) for end in soup["95 % interval"].split(" to "))
     assert 0 < low < high, "its similarities are far nearer to the gold scores"
-    assert ablation.LEVERS["layer-decay"].what not in table, "what was not run has no row"
+    assert ablation.LEVERS["nli-beside"].what not in table, "what was not run has no row"
     assert ablation.page(tmp_path) == found
     tried(tmp_path, "soup", 3, 0.92, 0.1)
     told = rows(ablation.page(tmp_path) or "")[ablation.LEVERS["soup"].what]["retrieval on sports"]
@@ -219,10 +219,10 @@ def test_a_record_from_before_a_field_did_what_is_now_its_default(tmp_path: Path
     put(tmp_path, record)
     path = put(tmp_path, record, seed=1) / "record.json"
     value = json.loads(path.read_text(encoding="utf-8"))
-    value["recipe"] |= {"layer_decay": 1.0, "soup": 1}
+    value["recipe"] |= {"layer_decay": 1.0, "keep_base": 0.0, "soup": 1}
     path.write_text(json.dumps(value), encoding="utf-8")
     assert cells(reference.table(tmp_path))[0]["runs"] == "2"
-    value["recipe"]["layer_decay"] = 0.9
+    value["recipe"]["keep_base"] = 0.2
     path.write_text(json.dumps(value), encoding="utf-8")
     with pytest.raises(RunError, match="differ in more than their seeds"):
         reference.table(tmp_path)
