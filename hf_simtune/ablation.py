@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from hf_simtune import catalogue, scores_file
-from hf_simtune.errors import RunError
-from hf_simtune.evaluation.bootstrap import resampled_differences
+from hf_simtune import catalogue
+from hf_simtune.pairing import RESAMPLES, Placed, evaluation, gain, spearman, spread
 from hf_simtune.recipe import Recipe
-from hf_simtune.record import Evaluation, RunRecord, Score
+from hf_simtune.record import Evaluation, RunRecord
 from hf_simtune.wording import duration, interval, points, signed
 
 __all__ = ["FOLDER", "LEVERS", "PLAIN", "SEEDS", "STAGE", "Lever", "page", "recipe"]
@@ -26,7 +25,6 @@ FOLDER = "ablation"  # in model_cards: LEVER/SEED below it
 STAGE = "cosent_minilm"
 PLAIN = "plain"
 SEEDS = (42, 1, 2)
-RESAMPLES = 10_000
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,72 +101,40 @@ def page(cards: Path) -> str | None:
     return "\n".join(lines) + "\n"
 
 
-Runs = list[tuple[Path, RunRecord]]
-
-
-def _runs(folder: Path) -> Runs:
+def _runs(folder: Path) -> list[Placed]:
     return [(path.parent, RunRecord.load(path)) for path in sorted(folder.glob("*/record.json"))]
 
 
 def _select(record: RunRecord) -> Evaluation:
-    return next(found for found in record.evaluations if found.role == "select")
+    return evaluation(record, "select")
 
 
-def _spearman(score: Score) -> float:
-    if score.spearman is None:
-        raise RunError(f"a run of the ablation has no score: {score.undefined}")
-    return score.spearman
-
-
-def _line(lever: Lever, runs: Runs, plain: Runs) -> str:
-    scores = [_spearman(_select(record).tuned) for _, record in runs]
-    sports = [_spearman(record.report.tuned) for _, record in runs]
-    gain = between = "\N{EN DASH}"
+def _line(lever: Lever, runs: list[Placed], plain: list[Placed]) -> str:
+    scores = [spearman(_select(record).tuned) for _, record in runs]
+    sports = [spearman(record.report.tuned) for _, record in runs]
+    told = between = "\N{EN DASH}"
     if pairs := _paired(lever, runs, plain):
-        low, middle, high = _gain(pairs)
-        gain, between = signed(middle), interval(low, high)
+        low, middle, high = gain(pairs, "select")
+        told, between = signed(middle), interval(low, high)
     seconds = float(np.median([record.training.seconds for _, record in runs]))
     return (
-        f"| {lever.what} | {len(runs)} | {_spread(scores)} | {gain} | {between} | {_spread(sports)} "
+        f"| {lever.what} | {len(runs)} | {spread(scores)} | {told} | {between} | {spread(sports)} "
         f"| {_retrieval(runs)} | {duration(seconds)} |"
     )
 
 
-def _retrieval(runs: Runs) -> str:
+def _retrieval(runs: list[Placed]) -> str:
     """What the base finds on sports, and the tuned models of those runs that tell."""
     told = [record.report.retrieval for _, record in runs if record.report.retrieval]
     if not told:
         return "\N{EN DASH}"
     fewer = f", of {len(told)} runs" if len(told) < len(runs) else ""
-    return f"{points(told[0].base)} \N{RIGHTWARDS ARROW} {_spread([change.tuned for change in told])}{fewer}"
+    return f"{points(told[0].base)} \N{RIGHTWARDS ARROW} {spread([change.tuned for change in told])}{fewer}"
 
 
-def _paired(lever: Lever, runs: Runs, plain: Runs) -> list[tuple[tuple[Path, RunRecord], tuple[Path, RunRecord]]]:
+def _paired(lever: Lever, runs: list[Placed], plain: list[Placed]) -> list[tuple[Placed, Placed]]:
     """Each run with the plain one of its seed; that of a lever with one seed, such as a soup, with every plain one."""
     if len(lever.seeds) == 1:
         return [(run, beside) for run in runs for beside in plain]
     of_seed = {folder.name: (folder, record) for folder, record in plain}
     return [(run, of_seed[run[0].name]) for run in runs if run[0].name in of_seed]
-
-
-def _spread(values: list[float]) -> str:
-    mean = points(float(np.mean(values)))
-    return mean if len(values) == 1 else f"{mean} ({points(min(values))} to {points(max(values))})"
-
-
-def _gain(pairs: list[tuple[tuple[Path, RunRecord], tuple[Path, RunRecord]]]) -> tuple[float, float, float]:
-    """The mean difference of the lever's runs from the plain ones, with its interval: low, middle, high."""
-    drawn = np.zeros(RESAMPLES)
-    for (folder, _), (beside, _) in pairs:
-        ours, theirs = _rows(folder), _rows(beside)
-        if ours.fingerprint != theirs.fingerprint:
-            raise RunError(f"{folder} and {beside} were chosen on other rows")
-        groups = np.unique(ours.group, return_inverse=True)[1].astype(np.int64)
-        drawn += resampled_differences(ours.gold, theirs.tuned, ours.tuned, groups, RESAMPLES, 0) / len(pairs)
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    middle = float(np.mean([_spearman(_select(a).tuned) - _spearman(_select(b).tuned) for (_, a), (_, b) in pairs]))
-    return float(low), middle, float(high)
-
-
-def _rows(folder: Path) -> scores_file.RowScores:
-    return next(part for part in scores_file.read(folder / "scores.parquet") if part.role == "select")

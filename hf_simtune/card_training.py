@@ -15,6 +15,7 @@ from hf_simtune.card_text import Markdown, code
 from hf_simtune.record import Checkpoint, ModelFacts, RunRecord, Source, Training
 
 __all__ = [
+    "FORMER",
     "epochs",
     "holds",
     "kind",

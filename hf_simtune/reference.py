@@ -15,8 +15,9 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_simtune import ablation, card, card_plots, catalogue, ledger, quoted, scores_file, sweep_card, sweeping
+from hf_simtune import ablation, beside, card, card_plots, catalogue, ledger, quoted, scores_file, sweep_card, sweeping
 from hf_simtune.bench import page
+from hf_simtune.branches import named_branches
 from hf_simtune.card_losses import loss_classes
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.bootstrap import resampled_differences
@@ -32,6 +33,7 @@ __all__ = ["PICTURES", "pictures", "recipes", "records", "rendered", "sweeps", "
 BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
 SPEED_BEGIN, SPEED_END = "<!-- speed: make cards -->", "<!-- end of speed -->"
 RECIPES_BEGIN, RECIPES_END = "<!-- recipes: make cards -->", "<!-- end of recipes -->"
+BESIDE_BEGIN, BESIDE_END = "<!-- beside: make cards -->", "<!-- end of beside -->"
 QUOTED_BEGIN, QUOTED_END = "<!-- quoted: make cards -->", "<!-- end of quoted -->"
 LEDGER_BEGIN, LEDGER_END = "<!-- runs: make cards -->", "<!-- end of runs -->"
 PICTURES = "plots"  # the folder beside a card, as in a run's folder
@@ -69,7 +71,8 @@ def _loss(recipe: Recipe) -> str:
     if recipe.loss is None:
         return "as the shape of the rows has it"
     classes = loss_classes(recipe.loss, recipe.sparse or "dense", matryoshka=bool(recipe.matryoshka))
-    return " around ".join(classes) + (", adapters alone" if recipe.lora else "")
+    apart = "".join(f", and {100 * one.share:g} % of {one.recipe}" for one in named_branches(recipe.branches))
+    return " around ".join(classes) + (", adapters alone" if recipe.lora else "") + apart
 
 
 def table(folder: Path) -> str:
@@ -246,27 +249,30 @@ def write(checkout: Path) -> list[Path]:
         DataError: a run has no ``scores.parquet`` that can be read.
     """
     folder, readme = checkout / "model_cards", checkout / "README.md"
-    beside = [record for _, record in records(folder).get(quoted.RECIPE, [])]
+    found = records(folder)
+    told = [record for _, record in found.get(quoted.RECIPE, [])]
+    best, plain = found.get(beside.BEST, []), found.get(beside.PLAIN, [])
     text = readme.read_text(encoding="utf-8")
-    for begin, told, end in (
+    for begin, content, end in (
         (BEGIN, table(folder), END),
         (RECIPES_BEGIN, recipes(), RECIPES_END),
-        (QUOTED_BEGIN, quoted.table(beside) if beside else "", QUOTED_END),
+        (BESIDE_BEGIN, beside.table(best, plain), BESIDE_END),
+        (QUOTED_BEGIN, quoted.table(told) if told else "", QUOTED_END),
         (SPEED_BEGIN, page.readme(folder / "bench"), SPEED_END),
     ):
-        text = _between(text, begin, told, end)
+        text = _between(text, begin, content, end)
     changed = [path for path in [readme] if _put(path, text.encode())]
     bench = folder / "bench" / "README.md"
     changed += [path for path in [bench] if _put(path, page.page(folder / "bench").encode())]
-    for runs in records(folder).values():
+    for runs in found.values():
         for place, record in runs:
             drawn = pictures(place, record)
             for old in sorted((place / PICTURES).glob("*.png")):
                 if old.name not in drawn:
                     old.unlink()
                     changed.append(old)
-            for name, content in drawn.items():
-                changed += [path for path in [place / PICTURES / name] if _put(path, content)]
+            for name, png in drawn.items():
+                changed += [path for path in [place / PICTURES / name] if _put(path, png)]
             changed += [path for path in [place / "README.md"] if _put(path, rendered(place, record).encode())]
     for made in sweeps(folder).values():
         changed += _write_sweep(made)

@@ -35,6 +35,7 @@ MARKS = (
     (reference.BEGIN, reference.END),
     (reference.RECIPES_BEGIN, reference.RECIPES_END),
     (reference.QUOTED_BEGIN, reference.QUOTED_END),
+    (reference.BESIDE_BEGIN, reference.BESIDE_END),
     (reference.SPEED_BEGIN, reference.SPEED_END),
 )
 

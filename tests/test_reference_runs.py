@@ -13,7 +13,7 @@ import sample_record
 from fake_runs import Done, record_of
 from test_reference import cells, scores
 
-from hf_simtune import ablation, catalogue, ledger, quoted, reference_runs, scores_file
+from hf_simtune import ablation, beside, catalogue, ledger, quoted, reference_runs, scores_file
 from hf_simtune.errors import RunError
 from hf_simtune.recipe import BUILTIN_MINILM, Recipe
 from hf_simtune.record import RunRecord
@@ -186,7 +186,7 @@ def test_runs_that_were_chosen_on_other_rows_are_not_compared(tmp_path: Path) ->
     tried(tmp_path, "soup", 1, 0.90, 0.1)
     path = tmp_path / ablation.FOLDER / "soup" / "1" / "scores.parquet"
     scores_file.write(path, [dataclasses.replace(part, fingerprint="other") for part in scores_file.read(path)])
-    with pytest.raises(RunError, match="chosen on other rows"):
+    with pytest.raises(RunError, match="measured on other rows"):
         ablation.page(tmp_path)
 
 
@@ -239,3 +239,24 @@ def test_what_was_told_stands_beside_the_mean_of_what_was_measured() -> None:
     assert f"| gain | +2.27 | {gain} |" in found
     assert "| as told | measured, 2 runs |" in found
     assert "measured, 1 run |" in quoted.table(runs[:1])
+
+
+def test_the_best_recipe_stands_beside_the_plain_one_seed_by_seed(tmp_path: Path) -> None:
+    def placed(name: str, seed: int, spearman: float, noise: float) -> tuple[Path, RunRecord]:
+        tried(tmp_path, name, seed, spearman, noise)
+        folder = tmp_path / ablation.FOLDER / name / str(seed)
+        return folder, RunRecord.load(folder / "record.json")
+
+    plain = [placed("plain", seed, 0.86 + seed / 100, 0.5) for seed in (1, 2)]
+    best = [placed("best", seed, 0.87 + seed / 100, 0.05) for seed in (1, 2, 3)]
+    (select, report) = (cells(beside.table(best, plain))[index] for index in (0, 1))
+    assert select["`cosent_minilm`"] == "87.50 (87.00 to 88.00)" and select["`best_minilm`"] == "88.50 (88.00 to 89.00)"
+    assert select["difference"] == "+1.00" and report["difference"] == "0.00"
+    assert "2 runs each" in beside.table(best, plain)
+    low, high = (float(number) for number in select["95 % interval"].split(" to "))
+    assert 0 < low < high, "the rows whose noise is less by far are the better ones"
+    assert beside.table(best, []) == "" == beside.table(best[2:], plain)
+    path = plain[0][0] / "scores.parquet"
+    scores_file.write(path, [part for part in scores_file.read(path) if part.role != "report"])
+    with pytest.raises(RunError, match="has no rows of the role report"):
+        beside.table(best, plain)
