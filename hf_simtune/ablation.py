@@ -7,7 +7,7 @@ compared with that stage on STSb's validation rows. No run of an ablation is sco
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import numpy as np
 from hf_simtune import catalogue
 from hf_simtune.pairing import RESAMPLES, Placed, evaluation, gain, spearman, spread
 from hf_simtune.recipe import Recipe
-from hf_simtune.record import Evaluation, RunRecord
+from hf_simtune.record import Evaluation, Health, RunRecord
 from hf_simtune.wording import duration, interval, points, signed
 
 __all__ = ["FOLDER", "LEVERS", "PLAIN", "SEEDS", "STAGE", "Lever", "page", "recipe"]
@@ -73,6 +73,7 @@ def page(cards: Path) -> str | None:
     plain = _runs(folder / PLAIN)
     if not plain:
         return None
+    base = [record.health[0] for _, record in plain[:1] if record.health]
     lines = [
         "# What each lever is worth",
         "",
@@ -82,10 +83,13 @@ def page(cards: Path) -> str | None:
         f"{RESAMPLES:,} resamples of groups of connected rows) takes the same resample for every run, and covers the "
         "choice of rows, not the luck of a seed: for that the range stands beside the mean. Sports is the built-in "
         "corpus, of which no run has seen a row: what was gained or lost elsewhere, in Spearman, and in MRR@10 "
-        "\N{MULTIPLICATION SIGN}100 of paraphrases among distractors. The time is the median.",
+        "\N{MULTIPLICATION SIGN}100 of paraphrases among distractors. Anisotropy is the mean cosine of two different "
+        f"sentences of these rows, the effective rank the number of directions in use; the base has {_lies(base)}. The "
+        "time is the median.",
         "",
-        "| lever | runs | validation | gain | 95 % interval | sports | retrieval on sports | training of one run |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        "| lever | runs | validation | gain | 95 % interval | sports | retrieval on sports "
+        "| anisotropy, effective rank | training of one run |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, lever in LEVERS.items():
         runs = _runs(folder / name)
@@ -119,8 +123,22 @@ def _line(lever: Lever, runs: list[Placed], plain: list[Placed]) -> str:
     seconds = float(np.median([record.training.seconds for _, record in runs]))
     return (
         f"| {lever.what} | {len(runs)} | {spread(scores)} | {told} | {between} | {spread(sports)} "
-        f"| {_retrieval(runs)} | {duration(seconds)} |"
+        f"| {_retrieval(runs)} | {_lies([_kept(record) for _, record in runs])} | {duration(seconds)} |"
     )
+
+
+def _kept(record: RunRecord) -> Health | None:
+    """How the embeddings of the kept step lie."""
+    return next((health for health in record.health if health.step == record.training.best_step), None)
+
+
+def _lies(measured: Sequence[Health | None]) -> str:
+    """Means of anisotropy and effective rank."""
+    told = [health for health in measured if health is not None]
+    if not told:
+        return "\N{EN DASH}"
+    means = [float(np.mean([getattr(health, name) for health in told])) for name in ("anisotropy", "effective_rank")]
+    return f"{means[0]:.2f}, {means[1]:.0f}"
 
 
 def _retrieval(runs: list[Placed]) -> str:

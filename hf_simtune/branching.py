@@ -6,10 +6,12 @@ import dataclasses
 
 from hf_simtune import catalogue
 from hf_simtune.branches import Named, named_branches
+from hf_simtune.data.spec import check_names
 from hf_simtune.errors import RequestError, SimtuneError, joined
+from hf_simtune.fields import wrong_fields
 from hf_simtune.recipe import Recipe
 
-__all__ = ["Branch", "resolve"]
+__all__ = ["Branch", "problems", "resolve"]
 
 # A branch is one training of whole weights on one set of rows, from where the run begins.
 _ALONE = ("more_data", "mine_negatives", "start", "sparse", "lora", "soup", "keep_base", "branches")
@@ -50,6 +52,21 @@ def resolve(recipe: Recipe) -> tuple[Branch, ...]:
     return tuple(found)
 
 
+def problems(recipe: Recipe, *, offline: bool = False) -> list[str]:
+    """What is wrong with the branches of a recipe and the names of their data, as far as no row tells."""
+    if "branches" in wrong_fields(recipe):  # told already
+        return []
+    try:
+        found = resolve(recipe)
+    except RequestError as error:
+        return list(error.problems)
+    bare = [
+        (branch.named.entry, dataclasses.replace(branch.recipe, select_on=None, report_on=None, probe=None))
+        for branch in found
+    ]
+    return [f"--branches {entry}: {told}" for entry, one in bare for told in check_names(one, offline=offline)]
+
+
 def _branch(recipe: Recipe, named: Named) -> Branch:
     own = catalogue.find(named.recipe)
     if odd := [name for name in _ALONE if getattr(own, name) != getattr(Recipe, name)]:
@@ -59,11 +76,10 @@ def _branch(recipe: Recipe, named: Named) -> Branch:
             "weights on one data set, from where the run begins",
             hint="See: hf-simtune recipes",
         )
-    changes = {name: getattr(recipe, name) for name in _OF_THE_RUN}
+    changes = {name: getattr(recipe, name) for name in _OF_THE_RUN if name not in wrong_fields(recipe)}
     if named.data is not None:
         changes["train_data"] = named.data
-    try:
-        return Branch(named, dataclasses.replace(own, **changes).checked())
-    except RequestError as error:
-        told = [f"--branches {named.entry}: {problem}" for problem in error.problems]
-        raise RequestError(told, hint=error.hint) from error
+    made, known = dataclasses.replace(own, **changes), recipe.check()
+    if told := [f"--branches {named.entry}: {problem}" for problem in made.check() if problem not in known]:
+        raise RequestError(told, hint="See: hf-simtune tune --help")
+    return Branch(named, made)

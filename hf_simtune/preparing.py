@@ -87,6 +87,8 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
     """
     if recipe.lora and (problems := adapters.refused(recipe.model, merge=recipe.merge)):
         raise RequestError(problems)
+    if problems := branching.problems(recipe, offline=offline):
+        raise RequestError(problems)
     apart = branching.resolve(recipe)
     found = inputs.prepare(recipe, branches=[branch.recipe for branch in apart], offline=offline)
     model, base = load_base(recipe)
@@ -168,7 +170,8 @@ def _branch(more: inputs.Further, branch: branching.Branch, model: Model) -> Pre
 
 def _facts(more: inputs.Further, recipe: Recipe) -> FurtherData:
     """A branch's data for the record."""
-    told = f"{recipe.epochs:g} passes, batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
+    passes = f"{recipe.epochs:g} {'pass' if recipe.epochs == 1 else 'passes'}"
+    told = f"{passes}, batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
     temperature = recipe.temperature if LOSSES[more.loss].temperature else None
     if temperature is not None:
         told += f", temperature {temperature:g}"

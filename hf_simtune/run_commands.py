@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_simtune import catalogue, flags, model_names, recipe
+from hf_simtune import branching, catalogue, flags, model_names, recipe
 from hf_simtune.chatter import calm_libraries
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
@@ -87,6 +87,7 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
         resolved = chosen.offline() if arguments.offline else chosen
         problems += [*resolved.check(), *model_names.of_recipe(resolved)]
         problems += spec.check_names(resolved, offline=arguments.offline)
+        problems += branching.problems(resolved, offline=arguments.offline)
         if any(Path(name).is_file() for name in (resolved.train_data, *_further(resolved))):
             from hf_simtune.data.columns import check_columns  # imports what reads files
 
@@ -134,12 +135,14 @@ def _tell_left_out(chosen: Recipe) -> None:
     resolved = chosen.offline()
     if chosen.start is not None and resolved.start is None:
         log.warning("--offline leaves out --start %s: it is on the Hub; training begins at the base", chosen.start)
-    for field in ("more_data", "probe"):
+    for field in ("more_data", "probe", "branches"):
         kept = getattr(resolved, field) or ()
         for name in getattr(chosen, field) or ():
             if name not in kept:
                 scored = name in (resolved.select_on, resolved.report_on)
                 why = "it is scored already" if scored else "it is on the Hub"
+                if field == "branches":
+                    why = "its rows may be on the Hub; name rows of your own, RECIPE:DATA=SHARE"
                 log.warning("--offline leaves out %s %s: %s", flags.flag(field), name, why)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hf_simtune import flags, model_names, several_page
+from hf_simtune import branching, flags, model_names, several_page
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import Recipe, is_hub_name
@@ -101,6 +101,7 @@ def check(planned: Plan) -> list[str]:
             resolved = chosen.offline() if planned.offline and not problems else chosen
             problems += [*resolved.check(), *model_names.of_recipe(resolved)]
             problems += spec.check_names(resolved, offline=planned.offline)
+            problems += branching.problems(resolved, offline=planned.offline)
         found += [problem for problem in dict.fromkeys(problems) if problem not in found]
     return found
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from hf_simtune import flags, model_names, rules, search, sweep_page
+from hf_simtune import branching, flags, model_names, rules, search, sweep_page
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE, wrong_fields
@@ -155,6 +155,7 @@ def check(planned: Plan) -> list[str]:
             resolved = chosen.offline() if planned.offline else chosen
             problems += [*resolved.check(), *model_names.of_recipe(resolved)]
             problems += spec.check_names(resolved, offline=planned.offline)
+            problems += branching.problems(resolved, offline=planned.offline)
         unread = {**rules.unread(resolved, wrong_fields(resolved)), **model_names.unread(resolved)}
         for field, why in unread.items():
             idle.setdefault((field, why), []).append(values)

@@ -12,7 +12,7 @@ from sample_record import improved
 from test_fitting import learnable
 from tiny import tiny_model
 
-from hf_simtune import Recipe, branching, catalogue, origins, reference_runs, tune
+from hf_simtune import Recipe, branching, catalogue, cli, origins, reference_runs, tune
 from hf_simtune.branches import Named, in_order, named_branches
 from hf_simtune.data.load import load as load_rows
 from hf_simtune.data.shapes import Column, find_layout
@@ -73,6 +73,26 @@ def test_all_branches_that_are_none_are_told_at_once(tmp_path: Path) -> None:
     assert three.startswith("--branches cosent_minilm:rows.txt=0.1: ") and "rows.txt" in three
     with pytest.raises(RequestError, match="--branches averages the weights of dense models; with --sparse csr"):
         branching.resolve(dataclasses.replace(GOOD, branches=("simcse_unsup=0.1",), sparse="csr"))
+
+
+def test_what_is_wrong_with_the_run_itself_is_told_once(tmp_path: Path) -> None:
+    wrong = dataclasses.replace(GOOD, branches=("simcse_unsup=0.1",), precision="bf17", select_on="s.csv")
+    assert branching.problems(wrong) == []
+    assert branching.problems(dataclasses.replace(GOOD, branches=("simcse_unsup",))) == []
+    gone = dataclasses.replace(GOOD, branches=("simcse_unsup:gone.txt=0.1",))
+    (told,) = branching.problems(gone)
+    assert told.startswith("--branches simcse_unsup:gone.txt=0.1: --train-data") and "gone.txt" in told
+
+
+def test_a_dry_run_sees_what_is_wrong_with_a_branch(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["tune", "cosent_minilm", "--dry-run", "--branches", "simcse_unsupp=0.3", "--epochs", "-1"]
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(argv=words)
+    said = capsys.readouterr().err
+    assert "unknown recipe 'simcse_unsupp'; did you mean 'simcse_unsup'?" in said and "--epochs is -1" in said
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(argv=["tune", "best_minilm", "--dry-run"])
+    assert "simcse_compressions=0.3" in capsys.readouterr().out
 
 
 def test_a_branch_has_its_own_data_loss_and_schedule_and_the_runs_all_else() -> None:
@@ -144,9 +164,9 @@ def test_card_report_and_sentence_say_what_was_averaged(run: Run) -> None:
     assert "and 30 % of the mean of the weights of 2 trainings from the same weights: seed 42 (" in said
     assert "of the branch apart), and 20 % of the untouched base's weights, all trained from the same weights" in said
     card = (run.folder / "README.md").read_text(encoding="utf-8")
-    assert "apart, from where this training began too: the recipe `apart`, 1 passes, batches of 16" in card
+    assert "apart, from where this training began too: the recipe `apart`, 1 pass, batches of 16" in card
     assert "li-2022-branch" in card and "wortsman-2022-soups" in card and str(run.folder.parent) not in card
-    assert "the branch apart, trained apart: 1 passes" in (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "the branch apart, trained apart: 1 pass," in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_branchs_rows_are_checked_against_what_is_measured(recipe: Recipe, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ FLOORS = [
     {"evaluation.neighbours", "evaluation.spread", "line_plots"},
     {"evaluation.reindex"},
     {"evaluation.retrieval"},
-    {"flags", "record", "grid_plots"},
+    {"flags", "record", "grid_plots", "branching"},
     {
         "evaluation.undisturbed",
         "scores_file",
@@ -48,7 +48,7 @@ FLOORS = [
     {"losses", "progress", "card", "card_plots", "models", "data", "guard"},
     {"report_figures", "report_rows", "report_words"},
     {"report"},
-    {"train", "before_after", "starting", "branching"},
+    {"train", "before_after", "starting"},
     {"preparing", "kept", "script_facts", "writing", "watching"},
     {"saving", "callback"},
     {"run_callback"},

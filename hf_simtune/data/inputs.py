@@ -86,9 +86,7 @@ def prepare(recipe: Recipe, *, branches: Sequence[Recipe] = (), offline: bool = 
             (below that a warning is logged); too few rows.
         DataError, HubError: with what was wrong where.
     """
-    bare = [dataclasses.replace(one, select_on=None, report_on=None, probe=None) for one in branches]
-    problems = [problem for one in (recipe, *bare) for problem in check_names(one, offline=offline)]
-    if problems:
+    if problems := check_names(recipe, offline=offline):
         raise RequestError(problems, hint=FORMS)
     measured = [name for name in (recipe.select_on, recipe.report_on) if name is not None]
     losses, probed = named_losses(recipe.more_data), recipe.probe or ()
