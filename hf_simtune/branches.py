@@ -8,7 +8,10 @@ from collections.abc import Sequence
 
 __all__ = ["ALLOWED", "Named", "in_order", "named_branches", "wrong"]
 
-ALLOWED = "RECIPE=SHARE once or more, each share above 0 and all together below 1, as in simcse_compressions=0.3"
+ALLOWED = (
+    "RECIPE=SHARE or RECIPE:DATA=SHARE once or more, each share above 0 and all together below 1, as in "
+    "simcse_compressions=0.3"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,12 +21,7 @@ class Named:
     entry: str
     recipe: str  # a recipe's name, or its file
     data: str | None  # to train it on in place of the recipe's own
-    share: float  # in the weights that are kept; NaN where the entry has no number
-
-    @property
-    def head(self) -> str:
-        """The entry without its share."""
-        return self.entry.rpartition("=")[0]
+    share: float  # of what is trained; NaN where the entry has no number
 
 
 def named_branches(branches: Sequence[str] | None) -> list[Named]:
@@ -51,11 +49,14 @@ def wrong(branches: object) -> str:
         return ""
     found = named_branches(branches)
     for one in found:
+        if "=" not in one.entry:
+            return f"; {one.entry!r} has no share"
         if not one.recipe or one.data == "":
             return f"; {one.entry!r} names no {'data' if one.recipe else 'recipe'}"
         if not 0 < one.share < 1:  # NaN included
             return f"; {one.entry!r} ends in no share above 0 and below 1"
     if math.fsum(one.share for one in found) >= 1 - 1e-9:
         return "; the shares leave nothing for the recipe itself"
-    twice = [one.head for number, one in enumerate(found) if one.head in [other.head for other in found[:number]]]
-    return f"; {twice[0]!r} is named twice" if twice else ""
+    heads = [(one.recipe, one.data) for one in found]
+    twice = [one.entry for number, one in enumerate(found) if heads[number] in heads[:number]]
+    return f"; {twice[0]!r} is there already, with another share" if twice else ""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
-from hf_simtune import catalogue
+from hf_simtune import catalogue, flags
 from hf_simtune.branches import Named, named_branches
 from hf_simtune.data.spec import check_names
 from hf_simtune.errors import RequestError, SimtuneError, joined
@@ -23,11 +24,16 @@ _OF_THE_RUN = (
 )
 
 
+_NOT_LOST = ("matryoshka", "prompt", "max_length")  # what of these a branch has, the run has to have too
+_NOT_TRAINED = ("name", "title", "branches", "soup", "keep_base", "evaluations", "patience", "start")
+
+
 @dataclasses.dataclass(frozen=True)
 class Branch:
     """One branch of a run."""
 
     named: Named
+    name: str  # without a path and its share, for records and people
     recipe: Recipe  # the named one's data, loss and schedule, and the run's all else
 
 
@@ -68,18 +74,31 @@ def problems(recipe: Recipe, *, offline: bool = False) -> list[str]:
 
 
 def _branch(recipe: Recipe, named: Named) -> Branch:
-    own = catalogue.find(named.recipe)
+    try:
+        own = catalogue.find(named.recipe)
+    except RequestError as error:
+        raise RequestError([f"--branches {named.entry}: {told}" for told in error.problems], hint=error.hint) from error
     if odd := [name for name in _ALONE if getattr(own, name) != getattr(Recipe, name)]:
-        flags = ", ".join(f"--{name.replace('_', '-')}" for name in odd)
+        told = ", ".join(f"--{name.replace('_', '-')}" for name in odd)
         raise RequestError(
-            f"--branches {named.entry}: the recipe {own.name} has {flags}, and a branch is one training of whole "
+            f"--branches {named.entry}: the recipe {own.name} has {told}, and a branch is one training of whole "
             "weights on one data set, from where the run begins",
             hint="See: hf-simtune recipes",
         )
-    changes = {name: getattr(recipe, name) for name in _OF_THE_RUN if name not in wrong_fields(recipe)}
+    if lost := [name for name in _NOT_LOST if getattr(own, name) not in (None, getattr(recipe, name))]:
+        flags_of = ", ".join(f"--{name.replace('_', '-')}" for name in lost)
+        raise RequestError(f"--branches {named.entry}: the recipe {own.name} has {flags_of}, and the run has not")
+    wrong = wrong_fields(recipe)
+    changes = {name: getattr(recipe, name) for name in _OF_THE_RUN if name not in wrong}
     if named.data is not None:
         changes["train_data"] = named.data
     made, known = dataclasses.replace(own, **changes), recipe.check()
-    if told := [f"--branches {named.entry}: {problem}" for problem in made.check() if problem not in known]:
-        raise RequestError(told, hint="See: hf-simtune tune --help")
-    return Branch(named, made)
+    if odd := [f"--branches {named.entry}: {problem}" for problem in made.check() if problem not in known]:
+        raise RequestError(odd, hint="See: hf-simtune tune --help")
+    if dataclasses.replace(made, **{name: getattr(recipe, name) for name in _NOT_TRAINED}) == recipe:
+        raise RequestError(
+            f"--branches {named.entry}: that is the run's own training again",
+            hint="To average trainings with several seeds: --soup 3",
+        )
+    data = f":{flags.without_path(named.data)}" if named.data else ""
+    return Branch(named, Path(named.recipe).name + data, made)

@@ -75,16 +75,18 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
     trainings = [_Training(plan.recipe, prepared, seed) for seed in seeds]
     for number, branch in enumerate(prepared.branches, start=1):
         apart = _as_prepared(prepared, branch)
-        trainings += [_Training(branch.recipe, apart, seed, number, branch.share) for seed in seeds]
+        trainings += [_Training(branch.recipe, apart, seed, number, branch) for seed in seeds]
     runs, kept = [], list[Weights]()
     for number, one in enumerate(trainings, start=1):
-        log.info("training %d of %d: %s, seed %d", number, len(trainings), one.recipe.name, one.seed)
+        log.info("training %d of %d: %s", number, len(trainings), one.title)
         prepared.model.load_state_dict(base)
         if prepared.start:
             prepared.start.put_into(prepared.model)
         recipe = dataclasses.replace(one.recipe, seed=one.seed)
         (place := folder / one.folder).mkdir(exist_ok=True)
         set_seed(one.seed)
+        if callback.guard:  # which looks where the training is scored
+            callback.guard.checks = schedule.evaluations(one.recipe)
         runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, one.prepared, callback).fitted())
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
     # The seeds of one training stand together.
@@ -102,16 +104,21 @@ class _Training:
     recipe: Recipe
     prepared: Prepared
     seed: int
-    branch: int = 0
-    share: float | None = None  # of a branch, for all seeds together
+    number: int = 0  # of its branch, from 1; 0: the run's own
+    branch: PreparedBranch | None = None
 
     @property
     def folder(self) -> str:
-        return f"branch-{self.branch}-seed-{self.seed}" if self.branch else f"seed-{self.seed}"
+        return f"branch-{self.number}-seed-{self.seed}" if self.number else f"seed-{self.seed}"
+
+    @property
+    def title(self) -> str:
+        """For people: ``seed 42``, of a branch ``simcse_compressions, seed 42``."""
+        return f"{self.branch.name}, seed {self.seed}" if self.branch else f"seed {self.seed}"
 
     def ingredient(self, run: Fitted) -> Ingredient:
-        name = self.recipe.name if self.branch else None
-        return Ingredient(seed=self.seed, branch=name, share=self.share, step=run.best.step, spearman=run.best.spearman)
+        name, share = (self.branch.name, self.branch.share) if self.branch else (None, None)
+        return Ingredient(seed=self.seed, branch=name, share=share, step=run.best.step, spearman=run.best.spearman)
 
 
 def _as_prepared(prepared: Prepared, branch: PreparedBranch) -> Prepared:
@@ -195,7 +202,8 @@ def _stirred(
         steps, epochs = steps + run.steps, epochs + run.history[-1].epoch
     evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
     (found,) = evaluator(prepared.model, output_path=str(folder), epoch=epochs, steps=steps + 1).values()
-    mean = Checkpoint(step=steps + 1, epoch=epochs, spearman=None if math.isnan(found) else found)
+    own = sum(run.history[-1].epoch for one, run in runs if not one.branch)  # passes over the run's own rows
+    mean = Checkpoint(step=steps + 1, epoch=own, spearman=None if math.isnan(found) else found)
     looked = callback.look(prepared.model, mean.step, epochs)
     health += [looked] if looked else []
     refused = {mean.step} if plan.recipe.on_collapse == "stop" and looked and harm(looked, health[0]) else set()
@@ -206,7 +214,7 @@ def _stirred(
         best=train.best([points[0], mean], refused),
         steps=steps,
         final_loss=[run.final_loss for one, run in runs if not one.branch][-1],
-        stopped="; ".join(f"{one.folder}: {run.stopped}" for one, run in runs if run.stopped) or None,
+        stopped="; ".join(f"{one.title}: {run.stopped}" for one, run in runs if run.stopped) or None,
         refused=sum(run.refused for _, run in runs),
         health=tuple(health),
         soup=tuple(one.ingredient(run) for one, run in runs),

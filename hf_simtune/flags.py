@@ -19,7 +19,7 @@ from hf_simtune.recipe import Recipe, fields
 from hf_simtune.rules import named_losses
 from hf_simtune.words import Words
 
-__all__ = ["add", "apply", "command", "for_data", "typed", "unknown", "without_paths"]
+__all__ = ["add", "apply", "command", "for_data", "typed", "unknown", "without_path", "without_paths"]
 
 # What transformers, sentence-transformers and other scripts call what has another name here; "_" may stand for "-".
 HABITS = {
@@ -193,7 +193,7 @@ def without_paths(recipe: Recipe) -> dict[str, Any]:
         f"{loss}={without_path(data)}" if loss else without_path(data) for loss, data in named_losses(recipe.more_data)
     )
     value["branches"] = recipe.branches and tuple(
-        f"{Path(one.recipe).name}{f':{without_path(one.data)}' if one.data else ''}={one.share:g}"
+        f"{Path(one.recipe).name}{f':{without_path(one.data)}' if one.data else ''}={one.share!r}"
         for one in named_branches(recipe.branches)
     )
     return value

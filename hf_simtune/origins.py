@@ -50,13 +50,14 @@ def soup(record: RunRecord) -> str:
     ]
     left = 1 - sum(several[0].share or 0 for name, several in branches.items() if name is not None)
     share = float(record.recipe.get("keep_base") or 0)
-    what = " and ".join([f"{100 * left:.4g} % of {own} of its own data", *apart]) if apart else own
+    what = own
+    if apart:
+        parts = [f"{100 * left:.4g} % of {own} of its own data", *apart]
+        what = f"{' and '.join(parts)}, trained apart from the same weights"
     if share and apart:
         what = f"{100 * (1 - share):.4g} % of a mean ({what}), and {100 * share:.4g} % of the untouched base's weights"
     elif share:
         what = f"{100 * (1 - share):.4g} % of {what}, and {100 * share:.4g} % of the untouched base's"
-    if apart:
-        what += ", all trained from the same weights"
     head = "Kept" if training.best_step else "Not kept"
     return f"{head}: {what}; this scores {points(mean)} on the rows that choose (Spearman x 100)."
 

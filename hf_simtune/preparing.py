@@ -33,6 +33,7 @@ log = logging.getLogger("hf_simtune")
 class PreparedBranch:
     """What a branch trains the run's model on, and with which loss."""
 
+    name: str
     recipe: Recipe
     share: float
     rows: Dataset
@@ -90,7 +91,7 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
     if problems := branching.problems(recipe, offline=offline):
         raise RequestError(problems)
     apart = branching.resolve(recipe)
-    found = inputs.prepare(recipe, branches=[branch.recipe for branch in apart], offline=offline)
+    found = inputs.prepare(recipe, branches=apart, offline=offline)
     model, base = load_base(recipe)
     if apart and isinstance(model, SparseEncoder):
         raise RequestError(f"--branches averages the weights of dense models, and {base.name} is a sparse encoder")
@@ -143,7 +144,7 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
         further=tuple(
             FurtherData(source=more.loaded.source, rows=len(more.rows), loss=more.loss)
             if more.branch is None
-            else _facts(more, apart[more.branch].recipe)
+            else _facts(more, apart[more.branch])
             for more in found.further
         ),
         mined=mined,
@@ -153,13 +154,8 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
 
 
 def _branch(more: inputs.Further, branch: branching.Branch, model: Model) -> PreparedBranch:
-    if len(more.rows) < branch.recipe.batch_size:
-        raise RequestError(
-            f"--branches {branch.named.entry}: {len(more.rows)} rows are fewer than one batch of "
-            f"{branch.recipe.batch_size}",
-            hint="Give it more rows, with RECIPE:DATA=SHARE",
-        )
     return PreparedBranch(
+        name=branch.name,
         recipe=branch.recipe,
         share=branch.named.share,
         rows=training_rows(more.rows, more.loaded.source.shape),
@@ -168,18 +164,25 @@ def _branch(more: inputs.Further, branch: branching.Branch, model: Model) -> Pre
     )
 
 
-def _facts(more: inputs.Further, recipe: Recipe) -> FurtherData:
+def _facts(more: inputs.Further, branch: branching.Branch) -> FurtherData:
     """A branch's data for the record."""
+    recipe = branch.recipe
     passes = f"{recipe.epochs:g} {'pass' if recipe.epochs == 1 else 'passes'}"
     told = f"{passes}, batches of {recipe.batch_size}, learning rate {recipe.learning_rate:g}"
     temperature = recipe.temperature if LOSSES[more.loss].temperature else None
     if temperature is not None:
         told += f", temperature {temperature:g}"
+    if recipe.train_rows:
+        told += f", at most {recipe.train_rows:,} rows"
+    odd = ("warmup", "scheduler", "weight_decay", "evaluations", "patience", "mini_batch")
+    for name in odd:
+        if (value := getattr(recipe, name)) != getattr(Recipe, name):
+            told += f", {name.replace('_', ' ')} {value}"
     return FurtherData(
         source=more.loaded.source,
         rows=len(more.rows),
         loss=more.loss,
-        branch=recipe.name,
+        branch=branch.name,
         temperature=temperature,
         settings=told,
     )

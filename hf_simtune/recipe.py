@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
-from hf_simtune import branches as branching
+from hf_simtune.branches import ALLOWED as BRANCHES
+from hf_simtune.branches import in_order, named_branches, wrong
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import field, fraction, one_of, positive, rising, wrong_fields
 from hf_simtune.lora import LoRA
@@ -67,7 +68,8 @@ class Recipe:
     )
     columns: tuple[str, ...] | None = field(
         None,
-        "columns of the training rows, in the order of the shape (default: found from their names)",
+        "columns of the training rows, in the order of the shape (default: found from their names); set[1] is the "
+        "second text of each list in set",
         lambda v: 0 < len(v) <= 3,
         "one to three names",
     )
@@ -223,9 +225,10 @@ class Recipe:
     )
     branches: tuple[str, ...] | None = field(
         None,
-        "recipes trained apart from the same weights, with their shares of what is kept: RECIPE[:DATA]=SHARE",
-        *(branching.in_order, branching.ALLOWED),
-        wrong=branching.wrong,
+        "recipes trained apart from the same weights, and their shares of what is trained: RECIPE=SHARE, or "
+        "RECIPE:DATA=SHARE to train one on other rows",
+        *(in_order, BRANCHES),
+        wrong=wrong,
     )
     precision: str = field(
         "auto", "fp32, bf16 or fp16; auto takes bf16 where a probe finds it faster", *one_of(*PRECISIONS)
@@ -279,7 +282,7 @@ class Recipe:
             }
         if is_hub_name(self.start or ""):
             changes["start"] = None
-        named = branching.named_branches(self.branches)
+        named = named_branches(self.branches)
         changes["branches"] = tuple(one.entry for one in named if one.data and not is_hub_name(one.data)) or None
         further = zip(self.more_data or (), named_losses(self.more_data), strict=True)
         changes["more_data"] = tuple(entry for entry, (_, data) in further if not is_hub_name(data)) or None

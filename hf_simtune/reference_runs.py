@@ -102,7 +102,7 @@ def local(recipe: Recipe, hub: str) -> Recipe:
         probe=recipe.probe and tuple(copied(name) or "" for name in recipe.probe),
         more_data=more or None,
         branches=tuple(
-            f"{one.recipe}:{copied(one.data or catalogue.find(one.recipe).train_data)}={one.share:g}"
+            f"{one.recipe}:{copied(one.data or catalogue.find(one.recipe).train_data)}={one.share!r}"
             for one in named_branches(recipe.branches)
         )
         or None,

@@ -99,7 +99,7 @@ def trained(record: RunRecord) -> Iterator[tuple[str, str]]:
     if training.start:
         yield "went on from", origins.start(record)
     if training.soup:
-        yield "soup", minus(origins.soup(record).replace(" x 100", TIMES_100))
+        yield "averaged", minus(origins.soup(record).replace(" x 100", TIMES_100))
     for more in training.further:
         yield "further data", _further(more)
     if training.mined:

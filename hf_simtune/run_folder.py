@@ -33,6 +33,7 @@ class Plan:
     forward_reason: str = ""
     starts: int = 1
     start_weights: str | None = None  # SHA-256 of the model that training goes on from
+    branches: tuple[Recipe, ...] = ()  # as they are trained
 
     def differences(self, other: Plan) -> list[str]:
         """What another start would do differently from this one; empty when it goes on with the same run."""
@@ -41,6 +42,14 @@ class Plan:
             mine, theirs = getattr(self.recipe, field.name), getattr(other.recipe, field.name)
             if mine != theirs:
                 found.append(f"--{field.name.replace('_', '-')} was {mine!r} and is now {theirs!r}")
+        for named, mine, theirs in zip(self.recipe.branches or (), self.branches, other.branches, strict=False):
+            odd = [
+                f"--{field.name.replace('_', '-')} was {getattr(mine, field.name)!r} and is now "
+                f"{getattr(theirs, field.name)!r}"
+                for field in dataclasses.fields(Recipe)
+                if getattr(mine, field.name) != getattr(theirs, field.name)
+            ]
+            found += [f"--branches {named}: {one}" for one in odd]
         if self.base_weights != other.base_weights:
             found.append("the base model's weights are not those that the run started from")
         if self.start_weights != other.start_weights:

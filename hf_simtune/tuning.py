@@ -138,6 +138,7 @@ def tune(
         forward_reason=forward_reason,
         base_weights=base.weights_sha256,
         start_weights=prepared.start.facts.weights_sha256 if prepared.start else None,
+        branches=tuple(branch.recipe for branch in prepared.branches),
         fingerprints=prepared.inputs.fingerprints,
         publish_examples=publish_examples,
         commit=commit,

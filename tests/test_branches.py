@@ -14,13 +14,16 @@ from tiny import tiny_model
 
 from hf_simtune import Recipe, branching, catalogue, cli, origins, reference_runs, tune
 from hf_simtune.branches import Named, in_order, named_branches
+from hf_simtune.data import inputs
 from hf_simtune.data.load import load as load_rows
 from hf_simtune.data.shapes import Column, find_layout
 from hf_simtune.errors import DataError, RequestError
 from hf_simtune.recipe import BUILTIN_MINILM, MINILM
 from hf_simtune.record import RunRecord
+from hf_simtune.run_folder import Plan
 from hf_simtune.tuning import Run
 
+SPORTS = "builtin:sports/scored:train"
 GOOD = Recipe(name="n", train_data="a.csv")
 
 
@@ -36,7 +39,7 @@ def test_an_entry_names_a_recipe_its_share_and_perhaps_other_rows() -> None:
 @pytest.mark.parametrize(
     ("entries", "told"),
     [
-        (("simcse_unsup",), "'simcse_unsup' names no recipe"),
+        (("simcse_unsup",), "'simcse_unsup' has no share"),
         (("=0.3",), "'=0.3' names no recipe"),
         (("a:=0.3",), "'a:=0.3' names no data"),
         (("a=x",), "'a=x' ends in no share above 0 and below 1"),
@@ -44,12 +47,14 @@ def test_an_entry_names_a_recipe_its_share_and_perhaps_other_rows() -> None:
         (("a=0",), "'a=0' ends in no share"),
         (("a=1",), "'a=1' ends in no share"),
         (("a=0.5", "b=0.5"), "the shares leave nothing for the recipe itself"),
-        (("a=0.1", "b=0.1", "a=0.2"), "'a' is named twice"),
+        (("a=0.1", "b=0.1", "a=0.2"), "'a=0.2' is there already, with another share"),
     ],
 )
 def test_an_entry_that_cannot_be_read_is_named(entries: tuple[str, ...], told: str) -> None:
     (problem,) = dataclasses.replace(GOOD, branches=entries).check()
-    assert problem.startswith(f"--branches is {' '.join(entries)}: it must be RECIPE=SHARE once or more")
+    assert problem.startswith(
+        f"--branches is {' '.join(entries)}: it must be RECIPE=SHARE or RECIPE:DATA=SHARE once or"
+    )
     assert told in problem
 
 
@@ -68,7 +73,7 @@ def test_all_branches_that_are_none_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(RequestError) as refused:
         branching.resolve(dataclasses.replace(GOOD, branches=wrong))
     one, two, three = refused.value.problems
-    assert one == "unknown recipe 'simcse_unsupp'; did you mean 'simcse_unsup'?"
+    assert one == "--branches simcse_unsupp=0.1: unknown recipe 'simcse_unsupp'; did you mean 'simcse_unsup'?"
     assert "the recipe stirred has --soup, --keep-base, and a branch is one training" in two
     assert three.startswith("--branches cosent_minilm:rows.txt=0.1: ") and "rows.txt" in three
     with pytest.raises(RequestError, match="--branches averages the weights of dense models; with --sparse csr"):
@@ -110,6 +115,40 @@ def test_a_branch_has_its_own_data_loss_and_schedule_and_the_runs_all_else() -> 
     assert branch.recipe.probe is None and branch.recipe.learning_rate == own.learning_rate
 
 
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        ("matryoshka_minilm=0.1", "the recipe matryoshka_minilm has --matryoshka, and the run has not"),
+        ("cosent_minilm=0.1", "that is the run's own training again"),
+    ],
+)
+def test_a_branch_that_would_be_another_thing_is_refused(entry: str, told: str) -> None:
+    with pytest.raises(RequestError, match=told):
+        branching.resolve(dataclasses.replace(catalogue.find("cosent_minilm"), branches=(entry,), seed=3, soup=2))
+
+
+def test_a_branch_reads_its_rows_as_its_recipe_does(tmp_path: Path) -> None:
+    lines = [f"a word {number},another {number},0.{number % 10}" for number in range(40)]
+    (tmp_path / "rows.csv").write_text("sentence1,sentence2,score\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    text = [f"a sentence number {number}" for number in range(20)]
+    (tmp_path / "other.txt").write_text("\n".join(text) + "\n", encoding="utf-8")
+    pairs = written(tmp_path, "pairs", train_data=str(tmp_path / "rows.csv"), shape="pairs", batch_size=8)
+    texts = written(tmp_path, "texts", train_data="org/name", columns=("set[1]",), loss="simcse", batch_size=8)
+    run = Recipe(
+        name="n",
+        train_data="builtin:sports/scored:train",
+        select_on="builtin:sports/scored:validation",
+        report_on="builtin:sports/scored:test",
+        branches=(f"{pairs}=0.1", f"{texts}:{tmp_path / 'other.txt'}=0.1"),
+    )
+    one, two = inputs.prepare(run, branches=branching.resolve(run)).further
+    assert (one.loaded.source.shape, one.loss, len(one.rows), one.branch) == ("pairs", "mnrl", 40, 0)
+    assert (two.loaded.source.shape, two.loss, len(two.rows), two.branch) == ("sentences", "simcse", 20, 1)
+    own = dataclasses.replace(run, branches=(f"{written(tmp_path, 'odd', columns=('a', 'b'), shape='pairs')}=0.1",))
+    with pytest.raises(RequestError, match=r"--branches .*odd\.py=0\.1: "):
+        inputs.prepare(own, branches=branching.resolve(own))
+
+
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Recipe:
     folder = tmp_path_factory.mktemp("rows")
@@ -130,7 +169,7 @@ def run(recipe: Recipe, tmp_path_factory: pytest.TempPathFactory) -> Run:
 def test_the_weights_are_the_mean_by_shares(run: Run, recipe: Recipe) -> None:
     soup = run.record.training.soup
     assert [(one.branch, one.seed, one.share) for one in soup] == [
-        *((None, 42, None), (None, 1042, None), ("apart", 42, 0.3), ("apart", 1042, 0.3))
+        *((None, 42, None), (None, 1042, None), ("apart.py", 42, 0.3), ("apart.py", 1042, 0.3))
     ]
     base = load_file(Path(recipe.model) / "model.safetensors")
     parts = []
@@ -149,7 +188,7 @@ def test_the_weights_are_the_mean_by_shares(run: Run, recipe: Recipe) -> None:
 def test_the_branch_is_trained_as_its_recipe_has_it(run: Run) -> None:
     training = run.record.training
     (apart,) = training.further
-    assert (apart.branch, apart.loss, apart.temperature, apart.rows) == ("apart", "simcse", 0.1, 65)
+    assert (apart.branch, apart.loss, apart.temperature, apart.rows) == ("apart.py", "simcse", 0.1, 65)
     own = 2 * 10 * (96 // 16)
     assert training.steps == own + 2 * 5  # of 65 sentences, in batches of 16
     assert RunRecord.load(run.folder / "record.json").training == training
@@ -162,11 +201,14 @@ def test_card_report_and_sentence_say_what_was_averaged(run: Run) -> None:
         "Kept: 80 % of a mean (70 % of the mean of the weights of 2 trainings from the same weights: "
     )
     assert "and 30 % of the mean of the weights of 2 trainings from the same weights: seed 42 (" in said
-    assert "of the branch apart), and 20 % of the untouched base's weights, all trained from the same weights" in said
+    assert (
+        "of the branch apart.py, trained apart from the same weights), and 20 % of the untouched base's weights; this"
+        in said
+    )
     card = (run.folder / "README.md").read_text(encoding="utf-8")
-    assert "apart, from where this training began too: the recipe `apart`, 1 pass, batches of 16" in card
+    assert "apart, from where this training began too: the branch `apart.py`, 1 pass, batches of 16" in card
     assert "li-2022-branch" in card and "wortsman-2022-soups" in card and str(run.folder.parent) not in card
-    assert "the branch apart, trained apart: 1 pass," in (run.folder / "report.html").read_text(encoding="utf-8")
+    assert "the branch apart.py, trained apart: 1 pass," in (run.folder / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_branchs_rows_are_checked_against_what_is_measured(recipe: Recipe, tmp_path: Path) -> None:
@@ -175,8 +217,9 @@ def test_a_branchs_rows_are_checked_against_what_is_measured(recipe: Recipe, tmp
     lines = [f'"{row["sentence1"]}","{row["sentence2"]}"' for row in rows]
     pairs.write_text("anchor,positive\n" + "\n".join(lines) + "\n", encoding="utf-8")
     path = written(tmp_path, "leaking", train_data=str(pairs), shape="pairs", loss="mnrl", batch_size=16)
-    with pytest.raises(RequestError, match=r"0 training rows of pairs\.csv are left, fewer than one batch"):
-        tune(dataclasses.replace(recipe, keep_leaks=False, branches=(f"{path}=0.3",)), out=tmp_path / "runs")
+    own = dataclasses.replace(recipe, keep_leaks=False, branches=(f"{path}=0.3",), train_data=SPORTS)
+    with pytest.raises(RequestError, match=r"=0\.3: 0 training rows are left, fewer than one batch of 16"):
+        tune(own, out=tmp_path / "runs")
 
 
 def test_a_run_that_was_cut_short_in_a_branch_ends_with_the_same_weights(
@@ -190,6 +233,27 @@ def test_a_run_that_was_cut_short_in_a_branch_ends_with_the_same_weights(
     again = tune(dataclasses.replace(recipe, soup=2, keep_base=0.2), resume=folder)
     assert again.record.tuned.weights_sha256 == run.record.tuned.weights_sha256
     assert again.record.training.soup == run.record.training.soup
+
+
+def test_a_branch_that_changed_is_not_taken_up(recipe: Recipe, tmp_path: Path) -> None:
+    def plan(rate: float) -> Plan:
+        path = written(tmp_path, "changing", train_data=str(tmp_path / "s.txt"), loss="simcse", learning_rate=rate)
+        changed = dataclasses.replace(recipe, branches=(f"{path}=0.3",))
+        fields = {"offline": False, "command": "", "created": "", "loss": "", "precision": "", "precision_reason": ""}
+        fields |= {"base_weights": "", "fingerprints": {}, "publish_examples": False, "commit": None}
+        return Plan(recipe=changed, branches=tuple(one.recipe for one in branching.resolve(changed)), **fields)  # type: ignore[arg-type]
+
+    first = plan(1e-3)
+    assert first.differences(plan(1e-3)) == []
+    (told,) = first.differences(plan(2e-3))
+    assert told.startswith("--branches ") and told.endswith(
+        "changing.py=0.3: --learning-rate was 0.001 and is now 0.002"
+    )
+
+
+def test_the_guard_looks_where_a_branch_is_scored(run: Run) -> None:
+    steps = {point.step for point in run.record.training.checkpoints}
+    assert {health.step for health in run.record.health} == steps
 
 
 def test_without_a_soup_each_training_is_one(recipe: Recipe, tmp_path: Path) -> None:

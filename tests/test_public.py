@@ -24,7 +24,7 @@ FLOORS = [
     {"evaluation.neighbours", "evaluation.spread", "line_plots"},
     {"evaluation.reindex"},
     {"evaluation.retrieval"},
-    {"flags", "record", "grid_plots", "branching"},
+    {"flags", "record", "grid_plots"},
     {
         "evaluation.undisturbed",
         "scores_file",
@@ -35,6 +35,7 @@ FLOORS = [
         "machine",
         "precision",
         "threads",
+        "branching",
     },
     {"evaluation.sts", "evaluation.health", "separation", "schedule", "set_plan", "card_metadata", "card_figure"},
     {"card_provenance"},

@@ -11,6 +11,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from hf_simtune.branching import Branch
 from hf_simtune.data.held_out import hold_out
 from hf_simtune.data.leakage import EXAMPLES, Leaks, find_leaks, shared_pairs, without
 from hf_simtune.data.load import Loaded, load
@@ -63,7 +64,7 @@ class Inputs:
         return {name: loaded.source.fingerprint for name, loaded in parts.items()}
 
 
-def prepare(recipe: Recipe, *, branches: Sequence[Recipe] = (), offline: bool = False) -> Inputs:
+def prepare(recipe: Recipe, *, branches: Sequence[Branch] = (), offline: bool = False) -> Inputs:
     """Load and check everything that a recipe names.
 
     Where a recipe names no rows to select and report on, scored training rows are split, and pairs and triplets are
@@ -77,7 +78,7 @@ def prepare(recipe: Recipe, *, branches: Sequence[Recipe] = (), offline: bool = 
 
     Args:
         recipe: a recipe that has been checked.
-        branches: recipes whose training rows are wanted too, by the same checks; they come last in ``further``.
+        branches: whose rows are wanted too, checked against the same evaluation rows; they come last in ``further``.
         offline: never ask the Hub: refuse its names, and measure on the built-in sports corpus.
 
     Raises:
@@ -96,7 +97,7 @@ def prepare(recipe: Recipe, *, branches: Sequence[Recipe] = (), offline: bool = 
             *(partial(_evaluation_rows, name, recipe) for name in measured),
             *(partial(_probe_rows, name, recipe) for name in probed),
             *(partial(_further_rows, name, loss, recipe) for loss, name in losses),
-            *(partial(_further_rows, one.train_data, one.loss, one) for one in branches),
+            *(partial(_branch_rows, one) for one in branches),
         ]
     )
     probes, further = others[len(measured) : len(measured) + len(probed)], others[len(measured) + len(probed) :]
@@ -118,8 +119,10 @@ def prepare(recipe: Recipe, *, branches: Sequence[Recipe] = (), offline: bool = 
         rows = [loaded.dataset for loaded in (train, *further)]
         facts = tuple(dataclasses.replace(fact, rows_dropped=0) for fact in leaks.facts)
         leaks = dataclasses.replace(leaks, facts=facts)
-    _check_sizes(rows, [loaded.source.title for loaded in (train, *further)], recipe.batch_size)
-    named = [*((loss, None) for loss, _ in losses), *((one.loss, number) for number, one in enumerate(branches))]
+    own = len(losses) + 1  # sets of the recipe's own training
+    _check_sizes(rows[:own], [loaded.source.title for loaded in (train, *further)][:own], recipe.batch_size)
+    _check_branches(branches, rows[own:])
+    named = [*((loss, None) for loss, _ in losses), *((one.recipe.loss, at) for at, one in enumerate(branches))]
     kept = tuple(
         Further(loaded, left, loss or default_loss(loaded.source.shape), branch)
         for loaded, left, (loss, branch) in zip(further, rows[1:], named, strict=True)
@@ -185,6 +188,20 @@ def _further_rows(name: str, loss: str | None, recipe: Recipe) -> Loaded:
         seed=recipe.seed,
         expect=_learns(loss),
     )
+
+
+def _branch_rows(branch: Branch) -> Loaded:
+    """The rows as the branch's recipe reads its own; other rows perhaps by other columns."""
+    try:
+        try:
+            return _training_rows(branch.recipe)
+        except RequestError:
+            if branch.named.data is None or branch.recipe.columns is None:
+                raise
+        return _training_rows(dataclasses.replace(branch.recipe, columns=None))
+    except RequestError as error:
+        told = [f"--branches {branch.named.entry}: {problem}" for problem in error.problems]
+        raise RequestError(told, hint="The recipe of a branch says how its rows are read") from error
 
 
 def _found_by_name(
@@ -279,3 +296,15 @@ def _check_sizes(rows: Sequence[Dataset], titles: Sequence[str], batch_size: int
             [f"{left} training rows{title} are left, fewer than one batch of {batch_size}" for title, left in small],
             hint=f"Give more rows, or --batch-size {max(2, min(left for _, left in small) // 4)}",
         )
+
+
+def _check_branches(branches: Sequence[Branch], rows: Sequence[Dataset]) -> None:
+    """Refuse branches whose rows do not fill one of their own batches."""
+    small = [
+        f"--branches {one.named.entry}: {len(left)} training rows are left, fewer than one batch of "
+        f"{one.recipe.batch_size}"
+        for one, left in zip(branches, rows, strict=True)
+        if len(left) < one.recipe.batch_size
+    ]
+    if small:
+        raise RequestError(small, hint="Give it more rows, with --branches RECIPE:DATA=SHARE")
