@@ -59,7 +59,11 @@ def soup(record: RunRecord) -> str:
     elif share:
         what = f"{100 * (1 - share):.4g} % of {what}, and {100 * share:.4g} % of the untouched base's"
     head = "Kept" if training.best_step else "Not kept"
-    return f"{head}: {what}; this scores {points(mean)} on the rows that choose (Spearman x 100)."
+    alone = max((one.spearman for one in training.soup if one.spearman is not None), default=None)
+    better = (
+        f", less than the {points(alone)} of one of them alone" if alone is not None and alone > (mean or 0) else ""
+    )
+    return f"{head}: {what}; this scores {points(mean)} on the rows that choose (Spearman x 100){better}."
 
 
 def _trainings(several: Sequence[Ingredient]) -> str:

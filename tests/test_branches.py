@@ -308,3 +308,11 @@ def test_texts_of_lists_are_read_and_short_lists_are_told(tmp_path: Path) -> Non
     with pytest.raises(DataError) as refused:
         load_rows(str(bad), columns=("set[1]",))
     assert "1, and number 1 is read: ['e f']" in str(refused.value) and "null" in str(refused.value)
+
+
+def test_a_mean_that_is_worse_than_one_of_its_trainings_says_so(run: Run) -> None:
+    training = run.record.training
+    best = dataclasses.replace(training.soup[0], spearman=0.999)
+    changed = dataclasses.replace(training, soup=(best, *training.soup[1:]))
+    said = origins.soup(dataclasses.replace(run.record, training=changed))
+    assert said.endswith("on the rows that choose (Spearman x 100), less than the 99.90 of one of them alone.")
