@@ -60,7 +60,7 @@ def render(record: RunRecord, scores: Sequence[RowScores], *, texts: Texts | Non
         kept=report_words.kept(record),
         below=report_words.below(record),
         unhealthy=report_words.unhealthy(record),
-        builtin=any(evaluation.source.kind == "builtin" for evaluation in evaluations),
+        builtin=any(one.role == "report" and one.source.kind == "builtin" for one in evaluations),
         rows=views,
         scored_rows=bars,
         probes=[(evaluation, forest) for evaluation, forest in bars if evaluation.role == "probe"],

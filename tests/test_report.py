@@ -75,6 +75,9 @@ def test_offline_scores_are_labelled_and_others_are_not() -> None:
     record = improved()
     source = dataclasses.replace(record.report.source, name="builtin:sports", kind="builtin")
     assert f"Built-in data. {label}" in read(report.render(with_report(record, source=source), both())).text
+    probe = dataclasses.replace(record.report, role="probe", source=source)
+    probed = dataclasses.replace(record, evaluations=(*record.evaluations, probe))
+    assert label not in read(report.render(probed, both())).text, "a probe is not what the verdict rests on"
 
 
 def test_an_undefined_score_is_called_undefined_and_its_reason_given() -> None:
