@@ -27,7 +27,7 @@ from hf_simtune.tuning import Run
 NAMES = sorted(catalogue.shipped())
 ROWS = 96
 WAYS = {"csr_minilm": "csr", "splade_stsb": "splade"}  # every other recipe trains a dense model
-PROBED = ("simcse_sup", "simcse_unsup")
+PROBED = ("best_minilm", "simcse_compressions", "simcse_sup", "simcse_unsup")
 
 
 @pytest.fixture(scope="module")
@@ -36,8 +36,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recipes")
     tiny_model(folder / "tiny")
     tiny_splade(folder / "tiny-splade")
-    for split, rows in (("validation", 200), ("test", 150), ("train", 80)):
-        export.sports(str(folder / f"{split}.csv"), shape="scored", split=split, rows=rows)
+    for name, split, rows in (("validation", "validation", 200), ("test", "test", 150), ("probe", "validation", 80)):
+        export.sports(str(folder / f"{name}.csv"), shape="scored", split=split, rows=rows)
+    sentences = load("builtin:sports/sentences:train", rows=ROWS).dataset["sentence"][:]
+    (folder / "sentences.txt").write_text("\n".join(sentences) + "\n", encoding="utf-8")
     with (folder / "validation.csv").open(encoding="utf-8", newline="") as file:
         rows_of = list(csv.DictReader(file))
     with (folder / "backwards.csv").open("w", encoding="utf-8", newline="") as file:
@@ -57,10 +59,12 @@ def small(recipe: Recipe, place: Path) -> Recipe:
         recipe,
         model=str(place / ("tiny-splade" if recipe.sparse == "splade" else "tiny")),
         train_data=f"builtin:sports/{recipe.shape}:train",
+        columns=None,
+        branches=recipe.branches and (f"simcse_compressions:{place / 'sentences.txt'}=0.3",),
         train_rows=ROWS,
         select_on=str(place / ("backwards.csv" if recipe.sparse else "validation.csv")),
         report_on=str(place / "test.csv"),
-        probe=recipe.probe and (str(place / "train.csv"),),
+        probe=recipe.probe and (str(place / "probe.csv"),),
         epochs=4,
         batch_size=16,
         learning_rate=5e-3,
@@ -81,7 +85,7 @@ def done(request: pytest.FixtureRequest, place: Path, tmp_path_factory: pytest.T
 def test_all_recipes_are_run() -> None:
     files = {path.stem for path in (CHECKOUT / "recipes").rglob("*.py") if not path.name.startswith("_")}
     assert set(NAMES) == files
-    assert len(NAMES) == 10, "count the recipes here when one is added"
+    assert len(NAMES) == 12, "count the recipes here when one is added"
 
 
 def test_the_record_says_what_the_recipe_does(done: tuple[str, Run]) -> None:
@@ -96,8 +100,14 @@ def test_the_record_says_what_the_recipe_does(done: tuple[str, Run]) -> None:
     assert record.training.loss == recipe.loss
     assert record.training.source.shape == recipe.shape
     assert recipe.shape in LOSS_SHAPES[record.training.loss]
-    assert (record.training.rows, record.training.steps) == (ROWS, 24)
-    assert [point.step for point in record.training.checkpoints] == [0, 12, 24]
+    apart = 2 if recipe.branches else 0  # batches of 64
+    assert (record.training.rows, record.training.steps) == (ROWS, 24 + apart)
+    assert [point.step for point in record.training.checkpoints] == [
+        0,
+        12,
+        24,
+        *([25, 26, 27] if recipe.branches else []),
+    ]
     assert record.training.best_step > 0, "the settings above are meant to gain something"
     assert record.base.kind == WAYS.get(name, "dense")
     assert record.tuned.kind == record.base.kind
@@ -203,7 +213,7 @@ def test_offline_a_stand_in_is_named_and_nothing_is_claimed_of_it(
 ) -> None:
     recipe = dataclasses.replace(
         catalogue.find(name),
-        select_on=str(place / "train.csv"),
+        select_on=str(place / "probe.csv"),
         report_on=str(place / "test.csv"),
         train_rows=32,
         batch_size=16,
