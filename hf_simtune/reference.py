@@ -139,7 +139,8 @@ def _same_question(name: str, runs: list[RunRecord]) -> None:
         rows = [(evaluation.source.fingerprint, evaluation.role) for evaluation in record.evaluations]
         # A part of the base that nobody has trained is drawn from the seed, and its hash with it.
         base = record.base.name if record.base.untrained else record.base.weights_sha256
-        return recipe, base, record.training.source.fingerprint, rows
+        trained = record.training.source  # of --train-rows, each seed draws its own
+        return recipe, base, trained.title if recipe["train_rows"] else trained.fingerprint, rows
 
     if any(question(record) != question(runs[0]) for record in runs[1:]):
         raise RunError(f"the reference runs of {name} differ in more than their seeds")

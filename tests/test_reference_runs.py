@@ -228,6 +228,25 @@ def test_a_record_from_before_a_field_did_what_is_now_its_default(tmp_path: Path
         reference.table(tmp_path)
 
 
+def test_seeds_may_draw_other_rows_of_one_data_set_and_no_other_difference(tmp_path: Path) -> None:
+    from test_reference import put
+
+    from hf_simtune import reference
+
+    record = sample_record.matryoshka()
+    for seed, drawn in ((1, 50), (2, 50)):
+        path = put(tmp_path, record, seed=seed) / "record.json"
+        value = json.loads(path.read_text(encoding="utf-8"))
+        value["recipe"]["train_rows"] = drawn
+        value["training"]["source"]["fingerprint"] = f"drawn by {seed}"
+        path.write_text(json.dumps(value), encoding="utf-8")
+    assert cells(reference.table(tmp_path))[0]["runs"] == "2"
+    value["recipe"]["train_rows"] = None
+    path.write_text(json.dumps(value), encoding="utf-8")
+    with pytest.raises(RunError, match="differ in more than their seeds"):
+        reference.table(tmp_path)
+
+
 def test_what_was_told_stands_beside_the_mean_of_what_was_measured() -> None:
     runs = [record_of(Recipe(name="mnrl_minilm", seed=seed), score) for seed, score in ((1, 0.87), (2, 0.88))]
     found = quoted.table(runs)
