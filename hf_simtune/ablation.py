@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from hf_simtune import catalogue
-from hf_simtune.pairing import RESAMPLES, Placed, evaluation, gain, spearman, spread
+from hf_simtune.pairing import RESAMPLES, Placed, by_seed, evaluation, gain, spearman, spread
 from hf_simtune.recipe import Recipe
-from hf_simtune.record import Evaluation, Health, RunRecord
+from hf_simtune.record import Health, RunRecord
 from hf_simtune.wording import duration, interval, points, signed
 
 __all__ = ["FOLDER", "LEVERS", "PLAIN", "SEEDS", "STAGE", "Lever", "page", "recipe"]
@@ -73,12 +73,13 @@ def page(cards: Path) -> str | None:
     plain = _runs(folder / PLAIN)
     if not plain:
         return None
+    begins = evaluation(plain[0][1], "select").base.spearman
     base = [record.health[0] for _, record in plain[:1] if record.health]
     lines = [
         "# What each lever is worth",
         "",
         f"Spearman \N{MULTIPLICATION SIGN}100 on STSb validation, which also chose each checkpoint; the base has "
-        f"{points(_select(plain[0][1]).base.spearman)}. STSb test was not looked at. The gain is over the plain stage, "
+        f"{points(begins)}. STSb test was not looked at. The gain is over the plain stage, "
         "each run beside the plain one of its seed, a lone one beside them all. Its interval (95 %, "
         f"{RESAMPLES:,} resamples of groups of connected rows) takes the same resample for every run, and covers the "
         "choice of rows, not the luck of a seed: for that the range stands beside the mean. Sports is the built-in "
@@ -109,12 +110,8 @@ def _runs(folder: Path) -> list[Placed]:
     return [(path.parent, RunRecord.load(path)) for path in sorted(folder.glob("*/record.json"))]
 
 
-def _select(record: RunRecord) -> Evaluation:
-    return evaluation(record, "select")
-
-
 def _line(lever: Lever, runs: list[Placed], plain: list[Placed]) -> str:
-    scores = [spearman(_select(record).tuned) for _, record in runs]
+    scores = [spearman(evaluation(record, "select").tuned) for _, record in runs]
     sports = [spearman(record.report.tuned) for _, record in runs]
     told = between = "\N{EN DASH}"
     if pairs := _paired(lever, runs, plain):
@@ -154,5 +151,4 @@ def _paired(lever: Lever, runs: list[Placed], plain: list[Placed]) -> list[tuple
     """Each run with the plain one of its seed; that of a lever with one seed, such as a soup, with every plain one."""
     if len(lever.seeds) == 1:
         return [(run, beside) for run in runs for beside in plain]
-    of_seed = {folder.name: (folder, record) for folder, record in plain}
-    return [(run, of_seed[run[0].name]) for run in runs if run[0].name in of_seed]
+    return by_seed(runs, plain)

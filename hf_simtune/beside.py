@@ -18,8 +18,7 @@ def table(best: Sequence[Placed], plain: Sequence[Placed]) -> str:
 
     Runs are compared seed by seed; those without a counterpart are left out. Empty where there are none.
     """
-    of_seed = {folder.name: (folder, record) for folder, record in plain}
-    pairs = [(run, of_seed[run[0].name]) for run in best if run[0].name in of_seed]
+    pairs = pairing.by_seed(best, plain)
     if not pairs:
         return ""
     count = "1 run" if len(pairs) == 1 else f"{len(pairs)} runs"

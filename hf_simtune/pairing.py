@@ -13,7 +13,7 @@ from hf_simtune.evaluation.bootstrap import resampled_differences
 from hf_simtune.record import Evaluation, RunRecord, Score
 from hf_simtune.wording import points
 
-__all__ = ["RESAMPLES", "Placed", "evaluation", "gain", "spearman", "spread"]
+__all__ = ["RESAMPLES", "Placed", "by_seed", "evaluation", "gain", "spearman", "spread"]
 
 RESAMPLES = 10_000
 Placed = tuple[Path, RunRecord]  # a run and the folder that has its record and its scores
@@ -45,6 +45,12 @@ def gain(pairs: Sequence[tuple[Placed, Placed]], role: str) -> tuple[float, floa
     low, high = np.quantile(drawn, [0.025, 0.975])
     apart = [spearman(evaluation(a, role).tuned) - spearman(evaluation(b, role).tuned) for (_, a), (_, b) in pairs]
     return float(low), float(np.mean(apart)), float(high)
+
+
+def by_seed(runs: Sequence[Placed], plain: Sequence[Placed]) -> list[tuple[Placed, Placed]]:
+    """Each run with the plain one of its seed, as the folders are named; those without one are left out."""
+    of_seed = {folder.name: (folder, record) for folder, record in plain}
+    return [(run, of_seed[run[0].name]) for run in runs if run[0].name in of_seed]
 
 
 def evaluation(record: RunRecord, role: str) -> Evaluation:

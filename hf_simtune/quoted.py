@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hf_simtune.pairing import evaluation
 from hf_simtune.record import Evaluation, RunRecord
 from hf_simtune.wording import UNDEFINED, points, signed
 
@@ -16,7 +17,7 @@ BASE, TUNED = 0.8526, 0.8753
 
 def table(runs: Sequence[RunRecord]) -> str:
     """Told and measured side by side, as Markdown; of several runs the means."""
-    ours = {role: [_of(record, role) for record in runs] for role in ("select", "report")}
+    ours = {role: [evaluation(record, role) for record in runs] for role in ("select", "report")}
     select, report = (tuple(_mean(found, side) for side in ("base", "tuned")) for found in ours.values())
     count = "1 run" if len(runs) == 1 else f"{len(runs)} runs"
     return "\n".join(
@@ -31,12 +32,8 @@ def table(runs: Sequence[RunRecord]) -> str:
     )
 
 
-def _of(record: RunRecord, role: str) -> Evaluation:
-    return next(found for found in record.evaluations if found.role == role)
-
-
 def _mean(found: Sequence[Evaluation], side: str) -> float | None:
-    scores = [getattr(evaluation, side).spearman for evaluation in found]
+    scores = [getattr(one, side).spearman for one in found]
     return None if None in scores else sum(scores) / len(scores)
 
 

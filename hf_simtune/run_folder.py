@@ -37,19 +37,9 @@ class Plan:
 
     def differences(self, other: Plan) -> list[str]:
         """What another start would do differently from this one; empty when it goes on with the same run."""
-        found = []
-        for field in dataclasses.fields(Recipe):
-            mine, theirs = getattr(self.recipe, field.name), getattr(other.recipe, field.name)
-            if mine != theirs:
-                found.append(f"--{field.name.replace('_', '-')} was {mine!r} and is now {theirs!r}")
+        found = _changed(self.recipe, other.recipe)
         for named, mine, theirs in zip(self.recipe.branches or (), self.branches, other.branches, strict=False):
-            odd = [
-                f"--{field.name.replace('_', '-')} was {getattr(mine, field.name)!r} and is now "
-                f"{getattr(theirs, field.name)!r}"
-                for field in dataclasses.fields(Recipe)
-                if getattr(mine, field.name) != getattr(theirs, field.name)
-            ]
-            found += [f"--branches {named}: {one}" for one in odd]
+            found += [f"--branches {named}: {one}" for one in _changed(mine, theirs)]
         if self.base_weights != other.base_weights:
             found.append("the base model's weights are not those that the run started from")
         if self.start_weights != other.start_weights:
@@ -58,6 +48,14 @@ class Plan:
             if other.fingerprints.get(part) != fingerprint:
                 found.append(f"the {part} rows are not those that the run started with")
         return found
+
+
+def _changed(mine: Recipe, theirs: Recipe) -> list[str]:
+    """The fields in which two recipes differ, each a sentence."""
+    values = [
+        (field.name, getattr(mine, field.name), getattr(theirs, field.name)) for field in dataclasses.fields(Recipe)
+    ]
+    return [f"--{name.replace('_', '-')} was {was!r} and is now {now!r}" for name, was, now in values if was != now]
 
 
 class RunFolder:
