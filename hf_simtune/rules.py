@@ -229,16 +229,19 @@ def _matryoshka(recipe: Recipe) -> Iterator[str]:
         yield f"--matryoshka cuts dense embeddings; a sparse one (--sparse {recipe.sparse}) has no order to cut"
 
 
-@_rule("mine_negatives", "sparse")
-def _mining_and_sparse(recipe: Recipe) -> Iterator[str]:
+@_rule("mine_negatives", "center", "sparse")
+def _dense_alone(recipe: Recipe) -> Iterator[str]:
     if recipe.mine_negatives and recipe.sparse:
         yield f"--mine-negatives looks with a dense model; with --sparse {recipe.sparse} leave it out"
+    if recipe.center and recipe.sparse:
+        yield f"--center moves dense embeddings, and a sparse one has to keep its zeros (--sparse {recipe.sparse})"
 
 
 # By field: why adapters, which leave the base's weights as they are, do not go with another value than the default.
 _WHOLE_WEIGHTS = {
     "soup": "--soup averages weights, and the mean of two adapters is no adapter of the mean",
     "keep_base": "--keep-base mixes the base's weights into those that were trained, and --lora trains none",
+    "center": "--center puts a module behind the model, which adapters would not hold",
     "branches": "--branches averages weights, and adapters leave those of the base as they are",
     "start": "--start gives the base other weights, which adapters would not hold (or name it with --model)",
 }
