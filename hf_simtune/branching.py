@@ -90,6 +90,8 @@ def _branch(recipe: Recipe, named: Named) -> Branch:
         raise RequestError(f"--branches {named.entry}: the recipe {own.name} has {flags_of}, and the run has not")
     wrong = wrong_fields(recipe)
     changes = {name: getattr(recipe, name) for name in _OF_THE_RUN if name not in wrong}
+    if recipe.evaluations is not None and "evaluations" not in wrong:  # asked for, so for each of the trainings
+        changes["evaluations"] = recipe.evaluations
     if named.data is not None:
         changes["train_data"] = named.data
     made, known = dataclasses.replace(own, **changes), recipe.check()

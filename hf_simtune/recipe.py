@@ -271,7 +271,8 @@ class Recipe:
         """The same recipe on what the package carries: the packaged MiniLM and the built-in sports corpus.
 
         Only what would come from the Hub is replaced, or, if it is a probe, further data, a start or a branch, left
-        out; files and folders of your own stay. The scores are then on the sports corpus and never stand for STSb.
+        out; files and folders of your own stay. A soup on the built-in corpus is one training: a trial is to be short.
+        The scores are then on the sports corpus and never stand for STSb.
         """
         changes: dict[str, Any] = {"name": f"{self.name.removesuffix('-offline')}-offline"}
         if is_hub_name(self.model):
@@ -285,6 +286,7 @@ class Recipe:
                 "train_data": f"builtin:sports/{self.shape or 'pairs'}:train",
                 "columns": None,
                 "score_range": None,
+                "soup": 1,
             }
         if is_hub_name(self.start or ""):
             changes["start"] = None

@@ -25,12 +25,17 @@ RECIPE = Recipe(
     shape="pairs",
     select_on="sentence-transformers/stsb:validation",
     report_on="sentence-transformers/stsb:test",
+    probe=("builtin:sports/scored:test",),
+    train_rows=24_000,
+    mine_negatives=1,
     loss="mnrl",
-    temperature=0.05,
-    epochs=1,
+    temperature=0.01,
+    epochs=0.5,
     batch_size=64,
     learning_rate=2e-5,
-    warmup=0.1,
+    evaluations=2,
+    soup=3,
+    branches=("simcse_compressions=0.5",),
 )
 
 if __name__ == "__main__":
