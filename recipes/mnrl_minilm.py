@@ -33,8 +33,6 @@ RECIPE = Recipe(
     epochs=0.5,
     batch_size=64,
     learning_rate=2e-5,
-    evaluations=2,
-    soup=3,
     branches=("simcse_compressions=0.5",),
 )
 
