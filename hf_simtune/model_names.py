@@ -9,7 +9,7 @@ from typing import Any
 
 from hf_simtune.fields import wrong_fields
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, Recipe, is_hub_name
-from hf_simtune.rules import cached, told
+from hf_simtune.rules import DENSE, cached, told
 
 __all__ = ["FORMS", "at_revision", "is_static", "kind", "of_recipe", "problems", "unread"]
 
@@ -75,10 +75,9 @@ def _sparse(recipe: Recipe, wrong: Collection[str]) -> Iterator[str]:
     if recipe.sparse == "csr":
         yield f"--sparse csr makes a sparse encoder of a dense model, and {is_sparse} already; leave it out"
     elif recipe.sparse is None:  # else the rules have told it
-        if recipe.matryoshka and "matryoshka" not in wrong:
-            yield f"--matryoshka cuts dense embeddings, and {is_sparse}, which has no order to cut; leave it out"
-        if recipe.mine_negatives and "mine_negatives" not in wrong:
-            yield f"--mine-negatives looks with a dense model, and {is_sparse}; leave it out"
+        for name, does in DENSE.items():
+            if name not in wrong and getattr(recipe, name):
+                yield f"--{name.replace('_', '-')} {does} dense embeddings, and {is_sparse}; leave it out"
         for loss in cached(recipe) if {"loss", "more_data"}.isdisjoint(wrong) else ():
             yield f"--loss {loss} is for dense models, and {is_sparse}: --loss mnrl"
 

@@ -107,7 +107,7 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
     own, mined = found.rows, None
     if recipe.mine_negatives:
         if isinstance(model, SparseEncoder):
-            raise RequestError(f"--mine-negatives looks with a dense model, and {base.name} is a sparse encoder")
+            raise RequestError(f"--mine-negatives looks with dense embeddings, and {base.name} is a sparse encoder")
         own, mined = mining.mine(
             own,
             model,

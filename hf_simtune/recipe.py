@@ -79,9 +79,7 @@ class Recipe:
         *one_of(*SHAPES),
     )
     score_range: tuple[float, float] | None = field(
-        None,
-        "scale of the training scores, lowest and highest, rescaled to 0..1 (as in: 0 5)",
-        *(rising, "two numbers, the lower first"),
+        None, "scale of the training scores, lowest and highest, as in: 0 5", rising, "two numbers, the lower first"
     )
     train_rows: int | None = field(
         None, "use the first N training rows, after a seeded shuffle (default: all)", positive, "1 or more"
@@ -120,9 +118,7 @@ class Recipe:
         *(lambda v: len(v) == 3, "three names"),
     )
     eval_score_range: tuple[float, float] | None = field(
-        None,
-        "scale of the evaluation scores, lowest and highest",
-        *(rising, "two numbers, the lower first"),
+        None, "scale of the evaluation scores, lowest and highest", rising, "two numbers, the lower first"
     )
     probe: tuple[str, ...] | None = field(
         None,
@@ -271,8 +267,7 @@ class Recipe:
         """The same recipe on what the package carries: the packaged MiniLM and the built-in sports corpus.
 
         Only what would come from the Hub is replaced, or, if it is a probe, further data, a start or a branch, left
-        out; files and folders of your own stay. A soup on the built-in corpus is one training: a trial is to be short.
-        The scores are then on the sports corpus and never stand for STSb.
+        out; files and folders of your own stay. The scores are then on the sports corpus and never stand for STSb.
         """
         changes: dict[str, Any] = {"name": f"{self.name.removesuffix('-offline')}-offline"}
         if is_hub_name(self.model):
@@ -286,7 +281,6 @@ class Recipe:
                 "train_data": f"builtin:sports/{self.shape or 'pairs'}:train",
                 "columns": None,
                 "score_range": None,
-                "soup": 1,
             }
         if is_hub_name(self.start or ""):
             changes["start"] = None

@@ -11,11 +11,12 @@ from hf_simtune.loss_table import LOSSES
 if TYPE_CHECKING:
     from hf_simtune.recipe import Recipe
 
-__all__ = ["LOSS_SHAPES", "MINI_BATCH", "cached", "default_loss", "named_losses", "together", "told", "unread"]
+__all__ = ["DENSE", "LOSS_SHAPES", "MINI_BATCH", "cached", "default_loss", "named_losses", "together", "told", "unread"]
 
 LOSS_SHAPES = {name: loss.shapes for name, loss in LOSSES.items()}
 COLUMNS = {"pairs": 2, "scored": 3, "triplets": 3, "sentences": 1}
 MINI_BATCH = 32  # rows that a cached loss runs at a time where nobody says, or the batch if that is smaller
+DENSE = {"matryoshka": "cuts", "mine_negatives": "looks with", "center": "moves"}  # dense embeddings
 BUILTIN = re.compile(r"builtin:\w+/(\w+)")
 # A rule says what of some fields of a recipe does not go together, each of them in order when looked at alone.
 Rule = Callable[["Recipe"], Iterator[str]]
@@ -225,16 +226,13 @@ def _matryoshka(recipe: Recipe) -> Iterator[str]:
     dimensions = recipe.matryoshka or ()
     if len(set(dimensions)) != len(dimensions):
         yield f"--matryoshka names a dimension twice: {' '.join(map(str, dimensions))}"
-    if dimensions and recipe.sparse:
-        yield f"--matryoshka cuts dense embeddings; a sparse one (--sparse {recipe.sparse}) has no order to cut"
 
 
-@_rule("mine_negatives", "center", "sparse")
+@_rule(*DENSE, "sparse")
 def _dense_alone(recipe: Recipe) -> Iterator[str]:
-    if recipe.mine_negatives and recipe.sparse:
-        yield f"--mine-negatives looks with a dense model; with --sparse {recipe.sparse} leave it out"
-    if recipe.center and recipe.sparse:
-        yield f"--center moves dense embeddings, and a sparse one has to keep its zeros (--sparse {recipe.sparse})"
+    for name, why in DENSE.items() if recipe.sparse else ():
+        if getattr(recipe, name):
+            yield f"--{name.replace('_', '-')} {why} dense embeddings; with --sparse {recipe.sparse} leave it out"
 
 
 # By field: why adapters, which leave the base's weights as they are, do not go with another value than the default.

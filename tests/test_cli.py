@@ -439,15 +439,15 @@ def test_offline_says_what_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> 
         assert status == 0, err
         assert err.count("--offline leaves out --probe ORG/forgotten:test: it is on the Hub") == 1
         assert err.count("--offline leaves out --more-data cosent=ORG/scores: it is on the Hub") == 1
-    _, _, err = run(capsys, "tune", "mnrl_minilm", "--offline", "--dry-run")
+    _, _, err = run(capsys, "tune", "cosent_minilm", "--offline", "--dry-run")
     assert "leaves out" not in err
 
 
 def test_adapters_are_shown_in_full_and_commanded_in_short(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = run(capsys, "tune", "mnrl_minilm", "--lora", "--dry-run")
+    status, out, _ = run(capsys, "tune", "cosent_minilm", "--lora", "--dry-run")
     assert status == 0
     assert "r=16 alpha=32 dropout=0 targets=all-linear" in out
-    assert "hf-simtune tune mnrl_minilm --lora\n" in out
+    assert "hf-simtune tune cosent_minilm --lora\n" in out
     _, out, _ = run(capsys, "recipes", "--json")
     lora = json.loads(out)["lora_minilm"]["lora"]
     assert set(lora) == {"r", "alpha", "dropout", "targets"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import math
 import re
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from hf_simtune.tuning import Run
 NAMES = sorted(catalogue.shipped())
 ROWS = 96
 WAYS = {"csr_minilm": "csr", "splade_stsb": "splade"}  # every other recipe trains a dense model
-PROBED = ("best_minilm", "simcse_compressions", "simcse_sup", "simcse_unsup")
+PROBED = ("best_minilm", "mnrl_minilm", "simcse_compressions", "simcse_sup", "simcse_unsup")
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +101,16 @@ def test_the_record_says_what_the_recipe_does(done: tuple[str, Run]) -> None:
     assert record.training.loss == recipe.loss
     assert record.training.source.shape == recipe.shape
     assert recipe.shape in LOSS_SHAPES[record.training.loss]
-    apart = 2 if recipe.branches else 0  # batches of 64
-    assert (record.training.rows, record.training.steps) == (ROWS, 24 + apart)
-    assert [point.step for point in record.training.checkpoints] == [
-        0,
-        12,
-        24,
-        *([25, 26, 27] if recipe.branches else []),
-    ]
+    training, mined = record.training, record.training.mined
+    assert (mined is not None) == bool(recipe.mine_negatives)
+    if mined:
+        assert mined.rows + mined.pairs_without == ROWS and mined.rows > ROWS / 2
+    assert training.rows == (mined.rows if mined else ROWS)
+    own = 4 * math.ceil(training.rows / 16)
+    assert training.steps == own + (2 if recipe.branches else 0)  # a branch has batches of 64
+    added = [own + 1, own + 2, own + 3] if recipe.branches else []  # two of the branch, and the average
+    added += [added[-1] + 1] if recipe.center else []
+    assert [point.step for point in training.checkpoints] == [0, own // 2, own, *added]
     assert record.training.best_step > 0, "the settings above are meant to gain something"
     assert record.base.kind == WAYS.get(name, "dense")
     assert record.tuned.kind == record.base.kind
@@ -135,6 +138,9 @@ def test_what_is_trained_and_what_is_saved_are_told(done: tuple[str, Run]) -> No
     else:
         assert (run.record.saved, training.lora) == ("model", None)
         assert training.trainable == training.parameters == run.record.base.parameters
+        width = run.record.base.dimensions
+        kept = training.centered is not None and training.best_step == training.centered.step
+        assert run.record.tuned.parameters == training.parameters + (width * width + width if kept else 0)
         assert (run.folder / "model" / "model.safetensors").is_file() or name == "csr_minilm"
 
 
