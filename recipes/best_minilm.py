@@ -24,7 +24,6 @@ RECIPE = Recipe(
     train_data="sentence-transformers/stsb:train",
     shape="scored",
     branches=("simcse_compressions=0.3",),
-    center=0.8,
     select_on="sentence-transformers/stsb:validation",
     report_on="sentence-transformers/stsb:test",
     probe=("builtin:sports/scored:test",),
