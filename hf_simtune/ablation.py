@@ -45,7 +45,6 @@ LEVERS = {
         what="three parts in ten of SimCSE on sentences, as `simcse_compressions`",
         changes={"branches": ("simcse_compressions=0.3",)},
     ),
-    "center": Lever(what="four fifths of the mean embedding taken out", changes={"center": 0.8}),
     "contrastive-first": Lever(what="after MultipleNegativesRankingLoss, as `mnrl_minilm`", first="mnrl_minilm"),
     "nli-beside": Lever(
         what="beside MultipleNegativesRankingLoss on triplets of NLI",

@@ -15,7 +15,7 @@ from hf_simtune.recipe import Recipe
 __all__ = ["Branch", "problems", "resolve"]
 
 # A branch is one training of whole weights on one set of rows, from where the run begins.
-_ALONE = ("more_data", "mine_negatives", "start", "sparse", "lora", "soup", "keep_base", "center", "branches")
+_ALONE = ("more_data", "mine_negatives", "start", "sparse", "lora", "soup", "keep_base", "branches")
 # What is the run's: its model, what it is measured on, and how its machine computes.
 _OF_THE_RUN = (
     *("model", "model_revision", "max_length", "prompt", "select_on", "report_on", "eval_columns", "eval_score_range"),
@@ -25,7 +25,7 @@ _OF_THE_RUN = (
 
 
 _NOT_LOST = ("matryoshka", "prompt", "max_length")  # what of these a branch has, the run has to have too
-_NOT_TRAINED = ("name", "title", "branches", "soup", "keep_base", "center", "evaluations", "patience", "start")
+_NOT_TRAINED = ("name", "title", "branches", "soup", "keep_base", "evaluations", "patience", "start")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -94,7 +94,7 @@ def outscored(record: RunRecord) -> bool:
     training = record.training
     scores = {point.step: point.spearman for point in training.checkpoints}
     if training.soup:  # its mean or the base; what went into it is no choice
-        scores = {step: score for step, score in scores.items() if step == 0 or step > training.steps}
+        scores = {step: score for step, score in scores.items() if step in (0, max(scores))}
     kept = scores.get(training.best_step)
     return kept is not None and any(score is not None and score > kept for score in scores.values())
 

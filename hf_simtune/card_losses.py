@@ -56,8 +56,6 @@ def papers(record: RunRecord) -> set[str]:
     found |= {"soup"} if len(own) > 1 else set()
     found |= {"branches"} if len(own) < len(record.training.soup) else set()
     found |= {"wise"} if record.training.soup and record.recipe.get("keep_base") else set()
-    shift = record.training.centered
-    found |= {"center"} if shift and shift.step == record.training.best_step else set()
     return found | ({"lora"} if record.training.lora is not None else set())
 
 

@@ -33,7 +33,7 @@ __all__ = [
 TOLD_ELSEWHERE = {
     *("name", "title", "model", "model_revision", "train_data", "select_on", "report_on", "more_data", "probe"),
     *("loss", "temperature", "epochs", "batch_size", "precision", "forward", "prompt", "matryoshka", "stand_in_for"),
-    *("lora", "merge", "mine_negatives", "negative_margin", "soup", "keep_base", "center", "start", "branches"),
+    *("lora", "merge", "mine_negatives", "negative_margin", "soup", "keep_base", "start", "branches"),
 }
 FORMER = {"layer_decay"}  # fields that recipes had once, and that no kept run set
 # Of a script's arguments, those that name a place on its machine or a secret.

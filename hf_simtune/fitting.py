@@ -13,16 +13,15 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
-from hf_simtune import centering, schedule, train
+from hf_simtune import schedule, train
 from hf_simtune.evaluation.health import harm
 from hf_simtune.evaluation.sts import Model, SimilarityEvaluator
 from hf_simtune.preparing import MAIN, Prepared, PreparedBranch
 from hf_simtune.progress import ProgressBar
 from hf_simtune.recipe import Recipe
-from hf_simtune.record import Centered, Checkpoint, Health, Ingredient
+from hf_simtune.record import Checkpoint, Health, Ingredient
 from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan
-from hf_simtune.speed import choose
 from hf_simtune.speed.allocator import freed_memory_kept
 from hf_simtune.speed.forward import sorted_forward
 
@@ -47,7 +46,6 @@ class Fitted:
     soup: tuple[Ingredient, ...]
     seconds: dict[str, float]  # "train", and of it "of it scores", "of it checkpoints", "of it guard"
     start: float | None = None  # Spearman, on the selection rows, of the weights that training went on from
-    centered: Centered | None = None
 
 
 def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> Fitted:
@@ -58,8 +56,7 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
     trained from these weights too, with its own data, loss and schedule, once for each seed, and gets its share of what
     was trained. Of the mean, or of the one training, a share may be left to the base (Wortsman et al. 2022,
     arXiv:2109.01903). This average is what is kept, unless it scores no better than the base on the selection rows or
-    its embeddings are unhealthy; it is the step after the last one. Whatever is kept is then centered, if the recipe
-    has it so, which is one more step, and is kept where it scores better.
+    its embeddings are unhealthy; it is the step after the last one.
 
     Args:
         plan: with the recipe.
@@ -67,13 +64,6 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
         prepared: with the untouched model.
         callback: that has scored it.
     """
-    fitted = _fitted(plan, folder, prepared, callback)
-    if plan.recipe.center and fitted.best.step:
-        return _centered(plan, folder, prepared, callback, fitted)
-    return fitted
-
-
-def _fitted(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> Fitted:
     seeds = [(plan.recipe.seed + APART * number) % 2**32 for number in range(plan.recipe.soup)]
     alone = len(seeds) == 1 and not plan.recipe.keep_base and not prepared.branches
     base = Weights() if alone else _copy(prepared.model)
@@ -210,12 +200,15 @@ def _stirred(
         points += [dataclasses.replace(p, step=steps + p.step, epoch=epochs + p.epoch) for p in run.history[1:]]
         health += [dataclasses.replace(h, step=steps + h.step, epoch=epochs + h.epoch) for h in run.health[1:]]
         steps, epochs = steps + run.steps, epochs + run.history[-1].epoch
+    evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
+    (found,) = evaluator(prepared.model, output_path=str(folder), epoch=epochs, steps=steps + 1).values()
     own = sum(run.history[-1].epoch for one, run in runs if not one.branch)  # passes over the run's own rows
-    mean, looked, scoring = _one_more(folder, prepared, callback, steps + 1, epochs, own)
-    refused = _refused(plan, looked, health)
+    mean = Checkpoint(step=steps + 1, epoch=own, spearman=None if math.isnan(found) else found)
+    looked = callback.look(prepared.model, mean.step, epochs)
     health += [looked] if looked else []
+    refused = {mean.step} if plan.recipe.on_collapse == "stop" and looked and harm(looked, health[0]) else set()
     seconds = {name: sum(run.seconds[name] for _, run in runs) for name in runs[0][1].seconds}
-    seconds["of it scores"] += scoring
+    seconds["of it scores"] += evaluator.seconds
     return Fitted(
         history=(*points, mean),
         best=train.best([points[0], mean], refused),
@@ -227,46 +220,6 @@ def _stirred(
         soup=tuple(one.ingredient(run) for one, run in runs),
         seconds=seconds,
     )
-
-
-def _centered(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, fitted: Fitted) -> Fitted:
-    """The model without a share of its mean embedding, as one more step; as it was, where that scores no better."""
-    model, last = prepared.model, fitted.history[-1]
-    texts, share = choose.texts_of(prepared.texts.to_dict()), plan.recipe.center
-    shift = centering.center(model, texts, share, seed=plan.recipe.seed)
-    point, looked, seconds = _one_more(folder, prepared, callback, last.step + 1, last.epoch, last.epoch)
-    best = train.best([fitted.best, point], _refused(plan, looked, fitted.health))
-    if best is not point:
-        centering.undo(model, shift)
-    return dataclasses.replace(
-        fitted,
-        history=(*fitted.history, point),
-        best=best,
-        health=(*fitted.health, *([looked] if looked else [])),
-        seconds={**fitted.seconds, "of it scores": fitted.seconds["of it scores"] + seconds},
-        centered=Centered(
-            share=share,
-            before=fitted.best.step,
-            step=point.step,
-            sentences=shift.sentences,
-            length=round(shift.length, 4),
-        ),
-    )
-
-
-def _one_more(
-    folder: Path, prepared: Prepared, callback: RunCallback, step: int, epoch: float, shown: float
-) -> tuple[Checkpoint, Health | None, float]:
-    """Score what is in the model as one more step, and look at how it lies; with the seconds of the score."""
-    evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
-    (found,) = evaluator(prepared.model, output_path=str(folder), epoch=epoch, steps=step).values()
-    point = Checkpoint(step=step, epoch=shown, spearman=None if math.isnan(found) else found)
-    return point, callback.look(prepared.model, step, epoch), evaluator.seconds
-
-
-def _refused(plan: Plan, looked: Health | None, health: Sequence[Health]) -> set[int]:
-    """The step that was looked at, where the run is to keep nothing unhealthy and it is that."""
-    return {looked.step} if plan.recipe.on_collapse == "stop" and looked and harm(looked, health[0]) else set()
 
 
 def _copy(model: Model) -> Weights:

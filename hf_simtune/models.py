@@ -215,15 +215,12 @@ def base_folder(name: str, revision: str | None = None) -> Path | None:
 
 
 def tuned_facts(model: Model, facts: ModelFacts, name: str) -> ModelFacts:
-    """The facts of a tuned model: its own name, size, weights and similarity, nothing untrained; else as its base's.
+    """The facts of a tuned model: its own name, weights and similarity, nothing untrained; the rest as its base's.
 
-    A base that was kept is as untrained as it was; one with adapters is as large as it was.
+    A base that was kept is as untrained as it was.
     """
-    size = facts if adapters.attached(model) else facts_of(model, name)
     return dataclasses.replace(
         facts,
-        parameters=size.parameters,
-        megabytes=size.megabytes,
         name=name,
         hub_id=None,
         revision=None,

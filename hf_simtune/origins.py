@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from hf_simtune.record import Ingredient, RunRecord
 from hf_simtune.wording import points
 
-__all__ = ["centered", "sentences", "soup", "start"]
+__all__ = ["sentences", "soup", "start"]
 
 
 def sentences(record: RunRecord) -> list[str]:
     """What there is to say; nothing of a run that went from its base to one checkpoint."""
-    return [said for said in (start(record), soup(record), centered(record)) if said]
+    return [said for said in (start(record), soup(record)) if said]
 
 
 def start(record: RunRecord) -> str:
@@ -40,7 +40,7 @@ def soup(record: RunRecord) -> str:
     if not training.soup:
         return ""
     scores = {point.step: point.spearman for point in training.checkpoints}
-    mean = scores.get(training.steps + 1)
+    mean = scores.get(max(scores))
     own = _trainings([one for one in training.soup if one.branch is None])
     branches = {one.branch: [other for other in training.soup if other.branch == one.branch] for one in training.soup}
     apart = [
@@ -64,22 +64,6 @@ def soup(record: RunRecord) -> str:
         f", less than the {points(alone)} of one of them alone" if alone is not None and alone > (mean or 0) else ""
     )
     return f"{head}: {what}; this scores {points(mean)} on the rows that choose (Spearman x 100){better}."
-
-
-def centered(record: RunRecord) -> str:
-    """Which mean was taken out, and what that did on the rows that choose; empty where it was not tried."""
-    training = record.training
-    if training.centered is None:
-        return ""
-    shift, scores = training.centered, {point.step: point.spearman for point in training.checkpoints}
-    kept = training.best_step == shift.step
-    share = "the mean" if shift.share == 1 else f"{100 * shift.share:.4g} % of the mean"
-    before, after = points(scores.get(shift.before)), points(scores.get(shift.step))
-    return (
-        f"{'Taken' if kept else 'Not taken'} out of every embedding: {share} of {shift.sentences:,} training "
-        f"sentences' embeddings, which is {shift.length:.2f} long where an embedding is 1. On the rows that choose "
-        f"{before} before, {after} after it (Spearman x 100)."
-    )
 
 
 def _trainings(several: Sequence[Ingredient]) -> str:

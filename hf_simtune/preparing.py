@@ -95,8 +95,6 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
     model, base = load_base(recipe)
     if apart and isinstance(model, SparseEncoder):
         raise RequestError(f"--branches averages the weights of dense models, and {base.name} is a sparse encoder")
-    if recipe.center and isinstance(model, SparseEncoder):
-        raise RequestError(f"--center moves dense embeddings, and {base.name} is a sparse encoder")
     if recipe.lora is None and adapters.attached(model):
         raise RequestError(
             f"{base.name} is a base with adapters, which are frozen when they are loaded: nothing would be trained",

@@ -219,12 +219,6 @@ class Recipe:
         fraction,
         "0 or more, below 1",
     )
-    center: float = field(
-        0.0,
-        "share of the training sentences' mean embedding to take out of all of them",
-        lambda v: 0 <= v <= 1,
-        "0 to 1",
-    )
     branches: tuple[str, ...] | None = field(
         None,
         "recipes trained apart from the same weights, and their shares of what is trained: RECIPE=SHARE, or "

@@ -13,20 +13,10 @@ from hf_simtune.evaluation.reindex import Reindex
 from hf_simtune.evaluation.retrieval import RetrievalChange
 from hf_simtune.evaluation.spread import Spread
 from hf_simtune.plain import build, not_finite
-from hf_simtune.record_training import (
-    Centered,
-    Checkpoint,
-    FurtherData,
-    Ingredient,
-    Mined,
-    ModelFacts,
-    Source,
-    Training,
-)
+from hf_simtune.record_training import Checkpoint, FurtherData, Ingredient, Mined, ModelFacts, Source, Training
 
 __all__ = [
     "DENSE",
-    "Centered",
     "Checkpoint",
     "DenseBelow",
     "Evaluation",

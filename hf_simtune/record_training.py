@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-__all__ = ["Centered", "Checkpoint", "FurtherData", "Ingredient", "Mined", "ModelFacts", "Source", "Training"]
+__all__ = ["Checkpoint", "FurtherData", "Ingredient", "Mined", "ModelFacts", "Source", "Training"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -103,17 +103,6 @@ class Ingredient:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Centered:
-    """The mean embedding that was taken out after training; kept where its step is the best one."""
-
-    share: float  # of the mean
-    before: int  # the step whose weights these are
-    step: int  # under which the model without it was scored
-    sentences: int  # of the training rows, whose mean it is
-    length: float  # of the mean; an embedding's is 1
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Training:
     """What was trained, on what, how long."""
 
@@ -140,7 +129,6 @@ class Training:
     trainable: int = 0  # of these, trained
     lora: str | None = None  # "r=16 alpha=32 ...": the adapters, where it was not the whole model
     soup: tuple[Ingredient, ...] = ()  # trainings whose weights were averaged; steps count through all of them
-    centered: Centered | None = None
     start: ModelFacts | None = None  # whose weights training went on from; None: the base's
     start_spearman: float | None = None  # of these, on the selection rows
     stopped: str | None = None  # why training ended before its last step

@@ -100,8 +100,6 @@ def trained(record: RunRecord) -> Iterator[tuple[str, str]]:
         yield "went on from", origins.start(record)
     if training.soup:
         yield "averaged", minus(origins.soup(record).replace(" x 100", TIMES_100))
-    if training.centered:
-        yield "centered", minus(origins.centered(record).replace(" x 100", TIMES_100))
     for more in training.further:
         yield "further data", _further(more)
     if training.mined:

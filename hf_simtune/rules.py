@@ -16,7 +16,7 @@ __all__ = ["DENSE", "LOSS_SHAPES", "MINI_BATCH", "cached", "default_loss", "name
 LOSS_SHAPES = {name: loss.shapes for name, loss in LOSSES.items()}
 COLUMNS = {"pairs": 2, "scored": 3, "triplets": 3, "sentences": 1}
 MINI_BATCH = 32  # rows that a cached loss runs at a time where nobody says, or the batch if that is smaller
-DENSE = {"matryoshka": "cuts", "mine_negatives": "looks with", "center": "moves"}  # dense embeddings
+DENSE = {"matryoshka": "cuts", "mine_negatives": "looks with"}  # dense embeddings
 BUILTIN = re.compile(r"builtin:\w+/(\w+)")
 # A rule says what of some fields of a recipe does not go together, each of them in order when looked at alone.
 Rule = Callable[["Recipe"], Iterator[str]]
@@ -239,7 +239,6 @@ def _dense_alone(recipe: Recipe) -> Iterator[str]:
 _WHOLE_WEIGHTS = {
     "soup": "--soup averages weights, and the mean of two adapters is no adapter of the mean",
     "keep_base": "--keep-base mixes the base's weights into those that were trained, and --lora trains none",
-    "center": "--center puts a module behind the model, which adapters would not hold",
     "branches": "--branches averages weights, and adapters leave those of the base as they are",
     "start": "--start gives the base other weights, which adapters would not hold (or name it with --model)",
 }

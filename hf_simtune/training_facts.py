@@ -41,7 +41,6 @@ def training(plan: Plan, prepared: Prepared, fitted: Fitted) -> Training:
         trainable=prepared.trainable[1],
         lora=prepared.lora,
         soup=fitted.soup,
-        centered=fitted.centered,
         start=prepared.start.facts if prepared.start else None,
         start_spearman=fitted.start,
         stopped=fitted.stopped,

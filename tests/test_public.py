@@ -50,7 +50,7 @@ FLOORS = [
     {"report_figures", "report_rows", "report_words"},
     {"report"},
     {"train", "before_after", "starting"},
-    {"preparing", "kept", "script_facts", "writing", "watching", "centering"},
+    {"preparing", "kept", "script_facts", "writing", "watching"},
     {"saving", "callback"},
     {"run_callback"},
     {"fitting"},

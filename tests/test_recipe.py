@@ -132,8 +132,6 @@ TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"mine_negatives": 1, "sparse": "splade"}, "--mine-negatives looks with dense embeddings; with --sparse splade"),
     ({"lora": LoRA(), "sparse": "csr"}, "--lora does not go with --sparse csr"),
     ({"lora": LoRA(), "soup": 3}, "--soup averages weights, and the mean of two adapters is no adapter of the mean"),
-    ({"lora": LoRA(), "center": 0.5}, "--center puts a module behind the model, which adapters would not hold"),
-    ({"sparse": "splade", "center": 0.5}, "--center moves dense embeddings; with --sparse splade leave it out"),
     ({"lora": LoRA(), "keep_base": 0.2}, "--keep-base mixes the base's weights into those that were trained"),
     ({"lora": LoRA(), "branches": ("simcse_unsup=0.3",)}, "--branches averages weights, and adapters leave those of"),
     ({"lora": LoRA(), "start": "my/model"}, "--start gives the base other weights, which adapters would not hold"),
@@ -195,7 +193,7 @@ def test_every_rule_has_a_case_above() -> None:
         {"more_data": ("cosent=a.csv", "b.csv", "ORG/NAME/config:train", "mnrl=builtin:sports")},
         {"probe": ("p.csv",), "select_on": "s.csv", "report_on": "r.csv"},
         {"patience": 0, "epochs": 500.0},
-        {"soup": 3, "keep_base": 0.2, "center": 0.8, "branches": ("simcse_unsup=0.3", "mnrl_minilm:a.csv=0.3")},
+        {"soup": 3, "keep_base": 0.2, "branches": ("simcse_unsup=0.3", "mnrl_minilm:a.csv=0.3")},
     ],
 )
 def test_fields_that_go_together_are_in_order(change: dict[str, object]) -> None:

@@ -117,7 +117,6 @@ def test_the_kind_of_a_model_that_is_known_by_its_name(name: str, kind: str) -> 
 MODELS: list[tuple[str, dict[str, object], str]] = [
     ("splade", {"matryoshka": (8,)}, "--matryoshka cuts dense embeddings, and {} is a sparse encoder"),
     ("splade", {"mine_negatives": 3}, "--mine-negatives looks with dense embeddings, and {} is a sparse encoder"),
-    ("splade", {"center": 0.5}, "--center moves dense embeddings, and {} is a sparse encoder"),
     ("splade", {"loss": "cached_mnrl"}, "--loss cached_mnrl is for dense models, and {} is a sparse encoder: --loss"),
     ("splade", {"sparse": "csr"}, "--sparse csr makes a sparse encoder of a dense model, and {} is a sparse encoder"),
     ("words", {"gradient_checkpointing": True}, "--gradient-checkpointing does not go with {}, a static model"),
