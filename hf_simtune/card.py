@@ -69,6 +69,7 @@ def _facts(record: RunRecord) -> dict[str, object]:
         "sparse": record.tuned.kind != "dense",
         "shows_sparsity": any(score.active_dimensions is not None for e in evaluations for score in (e.base, e.tuned)),
         "outscored": evaluation.outscored(record),
+        "several": any(point.of for point in record.training.checkpoints),
         "unchanged": kept_base(record),
         "front_matter": front_matter(record),
         "untrained": training.untrained(record),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -177,7 +177,7 @@ def _training(record: RunRecord) -> Figure:
         values = np.array([point.spearman for point in record.training.checkpoints], np.float64) * 100
         axes = panels[0]
         axes.set_title(TIMES_100)
-        axes.plot(steps, values, "o-", color=TUNED, linewidth=1.75, markersize=4.5, clip_on=False)
+        _lines(axes, record, lambda point: None if point.spearman is None else 100 * point.spearman)
         base = next((value for step, value in zip(steps, values.tolist(), strict=True) if step == 0), None)
         if base is not None and np.isfinite(base):
             axes.axhline(base, color=QUIET, linewidth=1.25, linestyle=(0, (5, 4)), label=f"base {points(base / 100)}")
@@ -193,13 +193,20 @@ def _training(record: RunRecord) -> Figure:
     if lossy:
         losses = [point.loss for point in lossy]
         panels[-1].set_title("Mean loss since the checkpoint before")
-        panels[-1].plot(
-            [p.step for p in lossy], losses, "o-", color=TUNED, linewidth=1.75, markersize=4.5, clip_on=False
-        )
+        _lines(panels[-1], record, lambda point: point.loss)
         _scale(panels[-1], x, Axis.over([loss for loss in losses if loss is not None]))
     if len(panels) > 1:
         panels[0].set_xlabel("")
     return figure
+
+
+def _lines(axes: Axes, record: RunRecord, value: Callable[[Checkpoint], float | None]) -> None:
+    """A line for each of several trainings; it breaks where there is no value."""
+    for part in record.training.stretches:
+        values = np.array([value(point) for point in part], np.float64)
+        shown = np.where(np.isfinite(values), values, np.nan)
+        steps = [point.step for point in part]
+        axes.plot(steps, shown, "o-", color=TUNED, linewidth=1.75, markersize=4.5, clip_on=False)
 
 
 def _scale(axes: Axes, x: Axis, y: Axis) -> None:

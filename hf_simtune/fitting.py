@@ -27,6 +27,7 @@ from hf_simtune.speed.forward import sorted_forward
 
 __all__ = ["Fitted", "fit"]
 
+AVERAGE = "the average"  # beside the names of several trainings
 APART = 1000  # between the seeds of a soup, so that soups with neighbouring seeds have no training in common
 Weights = dict[str, torch.Tensor]
 log = logging.getLogger("hf_simtune")
@@ -196,14 +197,16 @@ def _stirred(
 ) -> Fitted:
     """The trainings one after the other, and their mean, which is in the model, as one more step."""
     points, health, steps, epochs = [runs[0][1].history[0]], list(runs[0][1].health[:1]), 0, 0.0
-    for _, run in runs:
-        points += [dataclasses.replace(p, step=steps + p.step, epoch=epochs + p.epoch) for p in run.history[1:]]
+    for one, run in runs:
+        points += [
+            dataclasses.replace(p, step=steps + p.step, epoch=epochs + p.epoch, of=one.title) for p in run.history[1:]
+        ]
         health += [dataclasses.replace(h, step=steps + h.step, epoch=epochs + h.epoch) for h in run.health[1:]]
         steps, epochs = steps + run.steps, epochs + run.history[-1].epoch
     evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
     (found,) = evaluator(prepared.model, output_path=str(folder), epoch=epochs, steps=steps + 1).values()
     own = sum(run.history[-1].epoch for one, run in runs if not one.branch)  # passes over the run's own rows
-    mean = Checkpoint(step=steps + 1, epoch=own, spearman=None if math.isnan(found) else found)
+    mean = Checkpoint(step=steps + 1, epoch=own, spearman=None if math.isnan(found) else found, of=AVERAGE)
     looked = callback.look(prepared.model, mean.step, epochs)
     health += [looked] if looked else []
     refused = {mean.step} if plan.recipe.on_collapse == "stop" and looked and harm(looked, health[0]) else set()

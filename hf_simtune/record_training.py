@@ -66,6 +66,7 @@ class Checkpoint:
     epoch: float
     spearman: float | None
     loss: float | None = None  # mean training loss since the checkpoint before
+    of: str | None = None  # of several trainings, which; None of the base, and where there is one training
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,3 +133,13 @@ class Training:
     start: ModelFacts | None = None  # whose weights training went on from; None: the base's
     start_spearman: float | None = None  # of these, on the selection rows
     stopped: str | None = None  # why training ended before its last step
+
+    @property
+    def stretches(self) -> tuple[tuple[Checkpoint, ...], ...]:
+        """The checkpoints by training, the base before the first; no line leads from one training to the next."""
+        found: list[list[Checkpoint]] = [[]]
+        for point in self.checkpoints:
+            if found[-1] and found[-1][-1].of is not None and found[-1][-1].of != point.of:
+                found.append([])
+            found[-1].append(point)
+        return tuple(map(tuple, found))

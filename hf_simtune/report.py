@@ -73,7 +73,7 @@ def render(record: RunRecord, scores: Sequence[RowScores], *, texts: Texts | Non
         findings=list(report_words.findings(record)),
         geometry=list(report_words.geometry(record)),
         curve=report_figures.training_curve(record),
-        losses=report_figures.loss_curve(record.training.checkpoints),
+        losses=report_figures.loss_curve(record.training),
         trained=list(report_words.trained(record)),
         sources=list(report_words.sources(record)),
         kinds=report_words.kinds(record),

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from hf_simtune import line_plots, plots
 from hf_simtune.evaluation.compare import MARGIN, probe_answer
 from hf_simtune.plots import Axis
-from hf_simtune.record import Checkpoint, Evaluation, Health, RunRecord, Score
+from hf_simtune.record import Evaluation, Health, RunRecord, Score, Training
 from hf_simtune.report_text import decimals, points, signed
 
 __all__ = ["Cut", "cuts", "forests", "health_panels", "loss_curve", "training_curve"]
@@ -89,12 +89,13 @@ def training_curve(record: RunRecord) -> Markup | None:
     steps = [(point.step, _hundred(point.spearman)) for point in record.training.checkpoints]
     if not any(value is not None for _, value in steps):
         return None
+    apart = _apart([[(point.step, _hundred(point.spearman)) for point in part] for part in record.training.stretches])
     best = record.training.best_step
     base = next((value for step, value in steps if step == 0), None)
     chosen = next((value for step, value in steps if step == best), None)
     return line_plots.curve(
         "curve",
-        steps,
+        apart,
         Axis.over([step for step, _ in steps], "step", whole=True, tight=True),
         TIMES_100,
         title="Selection score by step",
@@ -106,20 +107,26 @@ def training_curve(record: RunRecord) -> Markup | None:
     )
 
 
-def loss_curve(checkpoints: Sequence[Checkpoint]) -> Markup | None:
+def loss_curve(training: Training) -> Markup | None:
     """The training loss by step; None where none was recorded."""
-    steps = [(point.step, point.loss) for point in checkpoints if point.loss is not None]
+    parts = [[(point.step, point.loss) for point in part if point.loss is not None] for part in training.stretches]
+    steps = [point for part in parts for point in part]
     if not steps:
         return None
-    last = max(point.step for point in checkpoints)
+    last = max(point.step for point in training.checkpoints)
     return line_plots.curve(
         "loss",
-        steps,
+        _apart(parts),
         Axis.over([0, last], "step", whole=True, tight=True),
         "mean loss",
         title="Training loss by step",
         about=f"From {steps[0][1]:.4g} at step {steps[0][0]} to {steps[-1][1]:.4g} at step {steps[-1][0]}.",
     )
+
+
+def _apart(parts: Sequence[Sequence[tuple[int, float | None]]]) -> list[tuple[int, float | None]]:
+    """The points of several trainings, with a break between them."""
+    return [point for part in parts if part for point in (*part, (part[-1][0], None))]
 
 
 def cuts(record: RunRecord) -> list[Cut]:

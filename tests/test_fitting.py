@@ -102,6 +102,11 @@ def test_the_record_counts_steps_through_the_soup_and_ends_with_its_mean(stirred
         assert point.spearman == one.spearman
     assert RunRecord.load(stirred.folder / "record.json").training == training
     assert "--soup 3" in record.command
+    names = [name for seed in SEEDS for name in (f"seed {seed}", f"seed {seed}")]
+    assert [point.of for point in record.training.checkpoints] == [None, *names, "the average"]
+    parts = record.training.stretches
+    assert [len(part) for part in parts] == [3, 2, 2, 1], "a line of the base and the first, then one for each"
+    assert tuple(point for part in parts for point in part) == record.training.checkpoints
     assert set(record.seconds) >= {"train", "of it scores", "of it checkpoints", "of it guard"}
 
 
@@ -109,7 +114,8 @@ def test_card_report_and_sentence_name_what_went_into_a_soup(stirred: Run) -> No
     said = origins.soup(stirred.record)
     assert said.startswith("Kept: the mean of the weights of 3 trainings from the same weights: seed 42 (step ")
     card = (stirred.folder / "README.md").read_text(encoding="utf-8")
-    assert "the mean of the weights of 3 trainings" in card and "(average) **chosen**" in card
+    assert "the mean of the weights of 3 trainings" in card and "| seed 1042 |" in card
+    assert f"| {stirred.record.training.best_step} **chosen** | the average |" in card
     assert "wortsman-2022-soups" in card and "so `model/` holds that step" not in card
     assert "the mean of the weights of 3 trainings" in (stirred.folder / "report.html").read_text(encoding="utf-8")
     assert origins.soup(improved()) == ""
