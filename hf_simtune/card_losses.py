@@ -55,7 +55,8 @@ def papers(record: RunRecord) -> set[str]:
     own = [one for one in record.training.soup if one.branch is None]
     found |= {"soup"} if len(own) > 1 else set()
     found |= {"branches"} if len(own) < len(record.training.soup) else set()
-    found |= {"wise"} if record.training.soup and record.recipe.get("keep_base") else set()
+    if record.training.soup and (share := record.recipe.get("keep_base")):
+        found.add("wise" if share > 0 else "task")
     return found | ({"lora"} if record.training.lora is not None else set())
 
 

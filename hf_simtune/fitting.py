@@ -56,8 +56,9 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
     checkpoint goes into the mean of all weights with the same share. A branch (Li et al. 2022, arXiv:2208.03306) is
     trained from these weights too, with its own data, loss and schedule, once for each seed, and gets its share of what
     was trained. Of the mean, or of the one training, a share may be left to the base (Wortsman et al. 2022,
-    arXiv:2109.01903). This average is what is kept, unless it scores no better than the base on the selection rows or
-    its embeddings are unhealthy; it is the step after the last one.
+    arXiv:2109.01903); a share below 0 goes on beyond it (Ilharco et al. 2023, arXiv:2212.04089). This average is what
+    is kept, unless it scores no better than the base on the selection rows or its embeddings are unhealthy; it is the
+    step after the last one.
 
     Args:
         plan: with the recipe.

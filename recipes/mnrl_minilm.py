@@ -33,7 +33,8 @@ RECIPE = Recipe(
     epochs=0.5,
     batch_size=64,
     learning_rate=2e-5,
-    branches=("simcse_compressions=0.5",),
+    branches=("simcse_compressions=0.3333",),
+    keep_base=-0.2,
 )
 
 if __name__ == "__main__":

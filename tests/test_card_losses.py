@@ -88,8 +88,13 @@ def test_every_paper_has_its_entry() -> None:
             "soup": (Ingredient(seed=42, step=602, spearman=0.8),),
             "recipe": {"keep_base": 0.2},
         },
+        "task": {
+            "loss": "cosine",
+            "soup": (Ingredient(seed=42, step=602, spearman=0.8),),
+            "recipe": {"keep_base": -0.2},
+        },
     }
-    assert set(ways) == {key for keys in PAPERS.values() for key in keys} | {"simcse", "lora", "soup", "wise"}
+    assert set(ways) == {key for keys in PAPERS.values() for key in keys} | {"simcse", "lora", "soup", "wise", "task"}
     more = {way: cited(**changes) - always for way, changes in ways.items()}
     assert {way: len(found) for way, found in more.items()} == {
         **dict.fromkeys(ways, 1),

@@ -159,6 +159,26 @@ def test_a_share_of_the_base_stays_in_the_weights(recipe: Recipe, model: Path, t
     assert "--keep-base 0.25" in run.record.command
 
 
+def test_a_share_of_the_base_below_zero_goes_on_beyond_what_was_learnt(
+    recipe: Recipe, model: Path, tmp_path: Path
+) -> None:
+    run = tune(dataclasses.replace(recipe, keep_base=-0.25), out=tmp_path)
+    training = run.record.training
+    (one,) = training.soup
+    assert one.step and training.best_step == training.steps + 1, "the settings are meant to gain by it"
+    best, base = weights(run.folder / "trainer" / f"seed-42/checkpoint-{one.step}"), weights(model)
+    for name, value in weights(run.folder / "model").items():
+        beyond = 1.25 * best[name].double() - 0.25 * base[name].double()
+        assert torch.equal(value, beyond.to(value.dtype)), name
+    said = origins.soup(run.record)
+    assert said.startswith(
+        "Kept: the weights 125 % of the way from the untouched base to the weights of seed 42 (step "
+    )
+    card = (run.folder / "README.md").read_text(encoding="utf-8")
+    assert "ilharco-2023-task-arithmetic" in card and "wortsman-2022-wise" not in card
+    assert "--keep-base=-0.25" in run.record.command
+
+
 def test_a_soup_that_gains_nothing_is_the_base(recipe: Recipe, tmp_path: Path) -> None:
     run = tune(dataclasses.replace(recipe, soup=2, evaluations=1, epochs=1.0, learning_rate=1e-12), out=tmp_path)
     training = run.record.training
