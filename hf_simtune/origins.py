@@ -55,8 +55,8 @@ def soup(record: RunRecord) -> str:
         parts = [f"{100 * left:.4g} % of {own} of its own data", *apart]
         what = f"{' and '.join(parts)}, trained apart from the same weights"
     if share < 0:
-        mean = f"a mean ({what})" if apart else what
-        what = f"the weights {100 * (1 - share):.4g} % of the way from the untouched base to {mean}"
+        end = f"a mean ({what})" if apart else what
+        what = f"the weights {100 * (1 - share):.4g} % of the way from the untouched base to {end}"
     elif share and apart:
         what = f"{100 * (1 - share):.4g} % of a mean ({what}), and {100 * share:.4g} % of the untouched base's weights"
     elif share:

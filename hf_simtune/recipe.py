@@ -215,8 +215,8 @@ class Recipe:
     )
     keep_base: float = field(
         0.0,
-        "share of the untouched base in the weights that are kept: more of what it knew, less of what was learnt; below "
-        "0, the weights go on by that share beyond what was learnt",
+        "share of the untouched base in the weights that are kept: more of what it knew, less of what was learnt; "
+        "below 0 they go on beyond it by this share",
         *(lambda v: -1 <= v < 1, "-1 or more, below 1"),
     )
     branches: tuple[str, ...] | None = field(
