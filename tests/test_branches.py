@@ -262,6 +262,29 @@ def test_without_a_soup_each_training_is_one(recipe: Recipe, tmp_path: Path) -> 
     assert origins.soup(improved()) == ""
 
 
+def test_a_branch_that_gains_nothing_leaves_its_share_to_the_base(recipe: Recipe, tmp_path: Path) -> None:
+    still = written(
+        tmp_path, "still", train_data=str(Path(recipe.train_data).parent / "sentences.txt"), loss="simcse",
+        batch_size=16, learning_rate=1e-30,
+    )  # fmt: skip
+    done = tune(dataclasses.replace(recipe, branches=(f"{still}=0.3",)), out=tmp_path / "runs")
+    own, apart = done.record.training.soup
+    assert own.step and not apart.step
+    assert "30 % of the weights of seed 42 (the base, " in origins.soup(done.record)
+    best = load_file(done.folder / "trainer" / "seed-42" / f"checkpoint-{own.step}" / "model.safetensors")
+    base = load_file(Path(recipe.model) / "model.safetensors")
+    for name, value in load_file(done.folder / "model" / "model.safetensors").items():
+        mean = 0.7 * best[name].double() + 0.3 * base[name].double()
+        assert (value.double() - mean).abs().max() < 1e-7, name
+
+
+def test_how_often_a_run_is_scored_counts_for_its_branches_where_it_is_asked_for(recipe: Recipe) -> None:
+    found = [
+        branching.resolve(dataclasses.replace(recipe, evaluations=asked))[0].recipe.evaluations for asked in (None, 7)
+    ]
+    assert found == [2, 7], "the branch's own, and the run's"
+
+
 def test_offline_leaves_out_a_branch_whose_rows_are_elsewhere() -> None:
     both = dataclasses.replace(GOOD, branches=("simcse_compressions=0.3", "simcse_compressions:own.txt=0.2"))
     assert both.offline().branches == ("simcse_compressions:own.txt=0.2",)

@@ -19,6 +19,7 @@ from tiny import tiny_model
 from hf_simtune import Recipe, model_names, origins, set_plan, several, sweeping, tune
 from hf_simtune.card import render
 from hf_simtune.card_provenance import names_alone
+from hf_simtune.data.load import load as load_rows
 from hf_simtune.errors import RequestError
 from hf_simtune.preparing import load_base
 from hf_simtune.record import RunRecord
@@ -124,6 +125,20 @@ def test_every_seed_of_a_soup_goes_on_from_the_start_and_the_share_of_the_base_i
     started, base = load_file(first.folder / "model" / "model.safetensors"), load_file(model / "model.safetensors")
     for name, value in ours.items():
         torch.testing.assert_close(value, 0.9 * started[name] + 0.1 * base[name], atol=1e-6, rtol=0)
+
+
+def test_a_branch_goes_on_from_the_start_too(first: Run, still: Recipe, tmp_path: Path) -> None:
+    rows = load_rows("builtin:sports/sentences:train", rows=32).dataset["sentence"]
+    (tmp_path / "sentences.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    fields = f"name='apart', train_data={str(tmp_path / 'sentences.txt')!r}, shape='sentences', batch_size=16"
+    (tmp_path / "apart.py").write_text(
+        f"from hf_simtune import Recipe\nRECIPE = Recipe({fields}, learning_rate=1e-30)\n", encoding="utf-8"
+    )
+    run = tune(dataclasses.replace(still, branches=(f"{tmp_path / 'apart.py'}=0.5",)), out=tmp_path / "runs")
+    assert [(one.branch is None, bool(one.step)) for one in run.record.training.soup] == [(True, True), (False, True)]
+    ours, theirs = (load_file(one.folder / "model" / "model.safetensors") for one in (run, first))
+    for name, value in theirs.items():
+        torch.testing.assert_close(ours[name], value, atol=1e-6, rtol=0)
 
 
 def test_a_run_is_not_taken_up_with_another_start(first: Run, still: Recipe, tmp_path: Path) -> None:
