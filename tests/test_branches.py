@@ -313,6 +313,7 @@ def test_one_text_of_a_list_is_a_sentence() -> None:
         ("set[2]", None, r"has lists of 2 texts in 'set', and set\[2\] is number 2 of a list, from 0"),
         ("id[0]", None, r"has no lists but number in 'id', and id\[0\] is number 0"),
         ("sets[0]", None, r"has no column 'sets\[0\]'"),
+        ("set", "sentences", r"has lists of texts in 'set'; .* as a sentence: --columns \"set\[1\]\""),
         ("set[0]", "pairs", r"--columns set\[0\] is one text of a list; pairs takes more"),
     ],
 )
@@ -331,6 +332,11 @@ def test_texts_of_lists_are_read_and_short_lists_are_told(tmp_path: Path) -> Non
     with pytest.raises(DataError) as refused:
         load_rows(str(bad), columns=("set[1]",))
     assert "1, and number 1 is read: ['e f']" in str(refused.value) and "null" in str(refused.value)
+
+
+def test_lists_that_are_to_be_sentences_are_answered_with_what_to_type() -> None:
+    with pytest.raises(RequestError, match=r'--columns "set\[1\]"'):
+        find_layout(LISTS, shape="sentences")
 
 
 def test_a_mean_that_is_worse_than_one_of_its_trainings_says_so(run: Run) -> None:

@@ -183,6 +183,11 @@ class _Finder:
         return max(options, key=likeness, default=())
 
     def expanded(self, column: str, shape: str | None) -> Layout:
+        if shape == "sentences":
+            raise self.error(
+                f"has lists of texts in {column!r}; the second text of each as a sentence: "
+                f'{self.flags}columns "{column}[1]"'
+            )
         length = {"pairs": 2, "triplets": 3}.get(shape) if shape else self.source[column].length
         if length not in (2, 3):
             raise self.error(f"has lists of {length} texts in {column!r}; a list of 2 is a pair, one of 3 a triplet")
@@ -191,7 +196,7 @@ class _Finder:
     def found(self, shape: str | None) -> Layout:
         lists = [name for name, column in self.source.items() if column.kind == "list"]
         texts = [name for name, column in self.source.items() if column.kind == "text" and self.is_data(name)]
-        if not texts and len(lists) == 1 and shape in (None, "pairs", "triplets"):
+        if not texts and len(lists) == 1 and shape != "scored":
             return self.expanded(lists[0], shape)
         pairs = [(self.known[a], self.known[b]) for a, b in _PAIRS if a in self.known and b in self.known]
         if shape != "sentences" and len(pairs) > 1:
