@@ -262,6 +262,7 @@ class Recipe:
 
         Only what would come from the Hub is replaced, or, if it is a probe, further data, a start or a branch, left
         out; files and folders of your own stay. The scores are then on the sports corpus and never stand for STSb.
+        Five passes or fewer over that corpus are scored 5 times: more scores would be most of a trial's time.
         """
         changes: dict[str, Any] = {"name": f"{self.name.removesuffix('-offline')}-offline"}
         if is_hub_name(self.model):
@@ -276,6 +277,8 @@ class Recipe:
                 "columns": None,
                 "score_range": None,
             }
+            if self.evaluations is None and isinstance(self.epochs, int | float) and self.epochs <= 5:
+                changes["evaluations"] = 5
         if is_hub_name(self.start or ""):
             changes["start"] = None
         named = named_branches(self.branches)
