@@ -277,6 +277,8 @@ class Recipe:
                 "columns": None,
                 "score_range": None,
             }
+            if isinstance(self.train_rows, int):  # a trial is short
+                changes["train_rows"] = min(self.train_rows, 4000)
             if self.evaluations is None and isinstance(self.epochs, int | float) and self.epochs <= 5:
                 changes["evaluations"] = 5
         if is_hub_name(self.start or ""):
