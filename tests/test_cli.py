@@ -432,7 +432,7 @@ def test_the_built_in_models_are_named_in_the_help(capsys: pytest.CaptureFixture
 
 
 def test_offline_says_what_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> None:
-    named = ("--probe", "ORG/forgotten:test", "--more-data", "cosent=ORG/scores")
+    named = ("--probe", "ORG/forgotten:test", "--more-data", "cosent=ORG/scores", "--mine-negatives", "0")
     models = ("--model", "builtin:all-MiniLM-L6-v2", "--model", "builtin:splade-MiniLM-L6")
     for command, *further in (("tune",), ("tune", *models), ("sweep", "--seed", "1", "2")):
         status, _, err = run(capsys, command, "mnrl_minilm", *named, "--offline", "--dry-run", *further)

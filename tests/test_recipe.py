@@ -280,7 +280,11 @@ def test_offline_replaces_what_is_on_the_hub_and_keeps_files() -> None:
     assert (shipped.select_on, shipped.report_on) == ("builtin:sports/scored:validation", "builtin:sports/scored:test")
     assert "STSb" not in shipped.title
     assert shipped.check() == []
-    assert shipped.evaluations == 5
+    assert (shipped.evaluations, shipped.train_rows) == (5, 4000)
+    for rows in (1000, None):
+        assert dataclasses.replace(catalogue.find("mnrl_minilm"), train_rows=rows).offline().train_rows == rows
+    own_rows = dataclasses.replace(catalogue.find("mnrl_minilm"), train_data="rows.csv").offline()
+    assert own_rows.train_rows == catalogue.find("mnrl_minilm").train_rows
     for change, scores in (({"evaluations": 3}, 3), ({"epochs": 6.0}, None), ({"train_data": "rows.csv"}, None)):
         assert dataclasses.replace(catalogue.find("mnrl_minilm"), **change).offline().evaluations == scores  # type: ignore[arg-type]
     own = Recipe(name="x", train_data="rows.csv").offline()
