@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_simtune.fields import wrong_fields
-from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, Recipe, is_hub_name
+from hf_simtune.hub_names import is_hub_name
+from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, Recipe
 from hf_simtune.rules import DENSE, cached, told
 
 __all__ = ["FORMS", "at_revision", "is_static", "kind", "of_recipe", "problems", "unread"]

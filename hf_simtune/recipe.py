@@ -6,17 +6,17 @@ import dataclasses
 import math
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, get_type_hints
 
 from hf_simtune.branches import ALLOWED as BRANCHES
 from hf_simtune.branches import in_order, named_branches, wrong
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import field, fraction, one_of, positive, rising, wrong_fields
+from hf_simtune.hub_names import is_hub_name
 from hf_simtune.lora import LoRA
 from hf_simtune.rules import LOSS_SHAPES, MINI_BATCH, named_losses, together
 
-__all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "fields", "is_hub_name"]
+__all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "fields"]
 
 SHAPES = ("pairs", "scored", "triplets", "sentences")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -27,7 +27,6 @@ ON_COLLAPSE = ("warn", "stop", "ignore")
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BUILTIN_MINILM = "builtin:all-MiniLM-L6-v2"
 BUILTIN_SPLADE = "builtin:splade-MiniLM-L6"  # MiniLM with a masked-language head that nobody has trained
-FILE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -106,11 +105,12 @@ class Recipe:
         "0 to below 1",
     )
     select_on: str | None = field(
-        None, "scored rows on which the best checkpoint is chosen (default: a part of the scored training file)"
+        None,
+        "scored rows on which the best checkpoint is chosen (default: a tenth of the training rows)",
     )
     report_on: str | None = field(
         None,
-        "scored rows for the verdict, on which the run selects nothing (default: another part of that file)",
+        "scored rows for the verdict, on which the run selects nothing (default: another tenth of those)",
     )
     eval_columns: tuple[str, ...] | None = field(
         None,
@@ -283,30 +283,27 @@ class Recipe:
                 changes["evaluations"] = 5
         if is_hub_name(self.start or ""):
             changes["start"] = None
-        named = named_branches(self.branches)
-        changes["branches"] = tuple(one.entry for one in named if one.data and not is_hub_name(one.data)) or None
+        branches = named_branches(self.branches)
+        changes["branches"] = tuple(one.entry for one in branches if one.data and not is_hub_name(one.data)) or None
         further = zip(self.more_data or (), named_losses(self.more_data), strict=True)
         changes["more_data"] = tuple(entry for entry, (_, data) in further if not is_hub_name(data)) or None
         changes["probe"] = tuple(name for name in self.probe or () if not is_hub_name(name)) or None
         # Rows of one's own are split or held out to be measured on, as online; plain sentences cannot be.
-        own = self.select_on is None and self.shape != "sentences" and not is_hub_name(self.train_data)
-        if not own and (self.select_on is None or is_hub_name(self.select_on) or is_hub_name(self.report_on or "")):
+        parted = self.shape != "sentences" and not is_hub_name(self.train_data)
+        measured = {"select_on": "builtin:sports/scored:validation", "report_on": "builtin:sports/scored:test"}
+        named = [name for name in (self.select_on, self.report_on) if name is not None]
+        if any(map(is_hub_name, named)):
+            changes |= measured | {"eval_columns": None, "eval_score_range": None}
+        elif not parted:
+            free = [place for place in measured.values() if place not in named]
             changes |= {
-                "select_on": "builtin:sports/scored:validation",
-                "report_on": "builtin:sports/scored:test",
-                "eval_columns": None,
-                "eval_score_range": None,
+                name: place if place in free else free[0]
+                for name, place in measured.items()
+                if getattr(self, name) is None
             }
-            measured = (changes["select_on"], changes["report_on"])  # what is reported on need not be probed
-            changes["probe"] = tuple(name for name in changes["probe"] or () if name not in measured) or None
+        scored = [changes.get(name) for name in measured]  # what is reported on need not be probed
+        changes["probe"] = tuple(name for name in changes["probe"] or () if name not in scored) or None
         return dataclasses.replace(self, **changes)
-
-
-def is_hub_name(name: str) -> bool:
-    """Whether a name stands for something on the Hub, rather than a builtin or a local file or folder."""
-    place = name.partition(":")[0]
-    local = place.startswith((".", "/", "~")) or Path(place).exists() or place.endswith(FILE_ENDINGS)
-    return bool(name) and not name.startswith("builtin:") and not local
 
 
 def fields() -> Iterator[tuple[str, Any, Any, str]]:

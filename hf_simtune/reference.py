@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import io
-import re
 import sys
 from pathlib import Path
 
@@ -24,8 +23,8 @@ from hf_simtune.evaluation.bootstrap import resampled_differences
 from hf_simtune.evaluation.compare import NO_VERDICT, probe_answer, verdict_of
 from hf_simtune.recipe import BUILTIN_SPLADE, Recipe
 from hf_simtune.record import DENSE, Evaluation, RunRecord, Score
-from hf_simtune.rules import MINI_BATCH
 from hf_simtune.run_set import RunSet
+from hf_simtune.same_question import check_same_question
 from hf_simtune.wording import UNDEFINED, interval, points, signed
 
 __all__ = ["PICTURES", "pictures", "recipes", "records", "rendered", "sweeps", "table", "write"]
@@ -38,7 +37,6 @@ QUOTED_BEGIN, QUOTED_END = "<!-- quoted: make cards -->", "<!-- end of quoted --
 LEDGER_BEGIN, LEDGER_END = "<!-- runs: make cards -->", "<!-- end of runs -->"
 PICTURES = "plots"  # the folder beside a card, as in a run's folder
 SHOWN_ELSEWHERE = ("guard",)  # made to fail, to show what is done about it: no result of a recipe
-RUN_TIME = re.compile(r"-\d{8}-\d{6}(-\d+)?(?=/)")  # in RECIPE-TIME/model
 COLOURS = 64  # of a picture in the tree: a third of its size, and no difference to the eye
 
 Runs = list[tuple[Path, RunRecord]]
@@ -90,7 +88,7 @@ def table(folder: Path) -> str:
         if name in SHOWN_ELSEWHERE:
             continue
         base = runs[0][1].base
-        _same_question(name, [record for _, record in runs])
+        check_same_question(name, [record for _, record in runs])
         if _is_stand_in(runs[0][1]):
             place = f" in place of {base.stand_in_for}" if base.stand_in_for else ""
             begun = f", {base.untrained} untrained" if base.untrained else ""
@@ -123,27 +121,6 @@ def _measured(record: RunRecord) -> list[Evaluation]:
 
 def _is_stand_in(record: RunRecord) -> bool:
     return record.base.stand_in_for is not None or record.base.name == BUILTIN_SPLADE
-
-
-def _same_question(name: str, runs: list[RunRecord]) -> None:
-    """Refuse to average runs that did not do the same thing but for the seed."""
-
-    def question(record: RunRecord) -> tuple[object, ...]:
-        # A field that an older record does not have was not there yet: the run did what is now the default. One that
-        # recipes no longer have is left out: no kept run set it.
-        defaults = dataclasses.asdict(Recipe())
-        recipe = {field: record.recipe.get(field, value) for field, value in defaults.items() if field != "seed"}
-        recipe["start"] = recipe["start"] and RUN_TIME.sub("", recipe["start"])  # a run of each seed's own
-        if recipe["mini_batch"] == MINI_BATCH:  # which is taken where none is given
-            recipe["mini_batch"] = None
-        rows = [(evaluation.source.fingerprint, evaluation.role) for evaluation in record.evaluations]
-        # A part of the base that nobody has trained is drawn from the seed, and its hash with it.
-        base = record.base.name if record.base.untrained else record.base.weights_sha256
-        trained = record.training.source  # of --train-rows, each seed draws its own
-        return recipe, base, trained.title if recipe["train_rows"] else trained.fingerprint, rows
-
-    if any(question(record) != question(runs[0]) for record in runs[1:]):
-        raise RunError(f"the reference runs of {name} differ in more than their seeds")
 
 
 def _line(name: str, index: int, first: Evaluation, runs: Runs) -> str:

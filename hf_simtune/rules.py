@@ -139,8 +139,6 @@ def _mined_pairs(recipe: Recipe) -> Iterator[str]:
 
 @_rule("select_on", "report_on")
 def _evaluation(recipe: Recipe) -> Iterator[str]:
-    if (recipe.select_on is None) != (recipe.report_on is None):
-        yield "--select-on and --report-on go together: name both, or neither to split the training file"
     if recipe.select_on is not None and recipe.select_on == recipe.report_on:
         yield (
             f"--select-on and --report-on are both {recipe.report_on}: rows that choose the checkpoint cannot prove "

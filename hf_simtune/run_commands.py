@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_simtune import branching, catalogue, flags, model_names, recipe
+from hf_simtune import branching, catalogue, flags, hub_names, model_names, recipe
 from hf_simtune.chatter import calm_libraries
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
@@ -57,7 +57,7 @@ def _is_data(target: str) -> bool:
     """A file, a folder, a Hub id or a builtin, rather than a recipe: a plain name is a recipe if there is one."""
     if target.endswith(".py"):
         return False
-    if target.endswith(recipe.FILE_ENDINGS) or "/" in target or ":" in target:
+    if target.endswith(hub_names.FILE_ENDINGS) or "/" in target or ":" in target:
         return True
     return Path(target).exists() and target not in catalogue.all_recipes()
 
@@ -126,7 +126,7 @@ def _needs_hub(arguments: argparse.Namespace, target: str | None, fields: tuple[
     return [
         f"{what} {name} is on the Hub, and --offline takes nothing from there"
         for what, name in named
-        if name != NONE and recipe.is_hub_name(name)
+        if name != NONE and hub_names.is_hub_name(name)
     ]
 
 

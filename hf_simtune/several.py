@@ -11,7 +11,8 @@ from pathlib import Path
 from hf_simtune import branching, flags, model_names, several_page
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
-from hf_simtune.recipe import Recipe, is_hub_name
+from hf_simtune.hub_names import is_hub_name
+from hf_simtune.recipe import Recipe
 from hf_simtune.run_set import Runs, RunSet
 from hf_simtune.set_plan import Axis, Cell, Plan, folder_for
 

@@ -15,7 +15,8 @@ from hf_simtune import branching, flags, model_names, rules, search, sweep_page
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE, wrong_fields
-from hf_simtune.recipe import Recipe, fields, is_hub_name
+from hf_simtune.hub_names import is_hub_name
+from hf_simtune.recipe import Recipe, fields
 from hf_simtune.run_set import Runs, RunSet
 from hf_simtune.set_plan import Axis, Cell, Plan, folder_for, label, shown, value_text
 from hf_simtune.sweep_figures import figures, selection

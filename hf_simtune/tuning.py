@@ -29,8 +29,9 @@ from hf_simtune import (
     writing,
 )
 from hf_simtune.errors import RequestError
+from hf_simtune.hub_names import is_hub_name
 from hf_simtune.preparing import Prepared
-from hf_simtune.recipe import MINILM, Recipe, is_hub_name
+from hf_simtune.recipe import MINILM, Recipe
 from hf_simtune.record import RunRecord
 from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan, RunFolder

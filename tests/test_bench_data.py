@@ -13,8 +13,9 @@ import pytest
 
 from hf_simtune.bench.data import DataBench, Size, measure
 from hf_simtune.bench.rows import DUPLICATES, EMPTY, PLANTED, write_rows
-from hf_simtune.data.inputs import SPORTS, prepare
+from hf_simtune.data.inputs import prepare
 from hf_simtune.data.load import load
+from hf_simtune.data.measured import SPORTS
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import Machine

@@ -16,9 +16,10 @@ import pytest
 from conftest import CHECKOUT, Write
 from datasets import Dataset
 
-from hf_simtune.data.inputs import SPORTS, prepare
+from hf_simtune.data.inputs import prepare
 from hf_simtune.data.leakage import shared_pairs
 from hf_simtune.data.load import load
+from hf_simtune.data.measured import SPORTS
 from hf_simtune.data.spec import check_names
 from hf_simtune.errors import HubError, RequestError
 from hf_simtune.recipe import LOSS_SHAPES, SHAPES, Recipe
@@ -110,6 +111,42 @@ def test_where_nothing_can_be_held_out_the_run_is_measured_elsewhere_and_says_wh
     assert "measuring on builtin:sports/scored:validation and builtin:sports/scored:test" in caplog.text
     with pytest.raises(HubError, match="sentence-transformers/stsb"):  # and online, on what the Hub has
         prepare(own)
+
+
+def graded(path: Path, count: int) -> str:
+    return scored(path, [(f"this {odd(n)}", f"that {odd(n)}") for n in range(count)])
+
+
+@pytest.mark.parametrize("write", [pairs, triplets, graded])
+@pytest.mark.parametrize("named", ["select", "report"])
+def test_the_rows_that_are_not_named_are_kept_from_the_training_rows(
+    write: Callable[[Path, int], str], named: str, tmp_path: Path
+) -> None:
+    path = tmp_path / ("mine.csv" if write is pairs else "mine.jsonl")
+    other = scored(tmp_path / "other.jsonl", numbered("plant", 60))
+    inputs = prepare(recipe(write(path, 400), **{f"{named}_on": other}), offline=True)
+    missing = {"select": "report", "report": "select"}[named]
+    assert (getattr(inputs, named).source.title, len(getattr(inputs, named).dataset)) == ("other.jsonl", 60)
+    part = getattr(inputs, missing)
+    assert part.source.title == f"{path.name}:{missing}"
+    assert len(inputs.rows) == 360 and inputs.train.source.part == "train: 90 % of the rows, by connected rows"
+    assert len(part.dataset) == (40 if inputs.train.source.shape == "scored" else 80)
+    assert not texts(inputs.rows) & texts(part.dataset)
+    assert [fact.evaluation for fact in inputs.leaks.facts] == [inputs.select.source.title, inputs.report.source.title]
+
+
+def test_beside_plain_sentences_only_what_is_missing_is_measured_elsewhere(
+    write: Write, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = write("rows.csv", "sentence\n" + "".join(f"sentence {n}\n" for n in range(400)))
+    mine = scored(Path(rows).parent / "mine.jsonl", numbered("plant", 60))
+    with caplog.at_level(logging.INFO, logger="hf_simtune"):
+        inputs = prepare(recipe(rows, report_on=mine), offline=True)
+    assert (inputs.select.source.title, inputs.report.source.title) == (SPORTS[0], "mine.jsonl")
+    assert caplog.text.count(f"measuring on {SPORTS[0]}\n") == 1
+    with pytest.raises(HubError, match="stsb") as caught:
+        prepare(recipe(rows, report_on=mine))
+    assert "--select-on FILE;" in str(caught.value.hint) and "--report-on" not in str(caught.value.hint)
 
 
 def test_the_built_in_corpus_is_measured_on_its_own_graded_rows_and_named_rows_are_taken(tmp_path: Path) -> None:

@@ -171,6 +171,27 @@ def test_a_changed_file_or_option_is_never_answered_from_the_cache(write: Write,
     assert get(write("rows.csv", text.replace("c,", "c,d"))).source.rows == 2
 
 
+def test_splits_of_a_folder_are_joined_in_the_order_named(tmp_path: Path, get: Callable[..., Loaded]) -> None:
+    folder = tmp_path / "datasets" / "org" / "name"
+    folder.mkdir(parents=True)
+    for split, rows in (("train", 5), ("validation", 3), ("test", 2)):
+        lines = [f"{split} {n},other {split} {n},0.{n}" for n in range(rows)]
+        (folder / f"{split}.csv").write_text("\n".join(["sentence1,sentence2,score", *lines]), encoding="utf-8")
+    joined = get(f"{folder}:train+validation")
+    assert joined.dataset["sentence1"][:] == [f"train {n}" for n in range(5)] + [f"validation {n}" for n in range(3)]
+    assert (joined.source.title, joined.source.rows) == ("org/name:train+validation", 8)
+    assert joined.source.fingerprint not in {get(f"{folder}:{one}").source.fingerprint for one in ("train", "test")}
+    turned = get(f"{folder}:validation+train")
+    assert turned.dataset["sentence1"][0] == "validation 0"
+    with pytest.raises(RequestError) as caught:
+        get(f"{folder}:train+dev+train+tst")
+    assert [problem.replace("org/name", "X") for problem in caught.value.problems] == [
+        "X has no split 'dev'; it has train, validation, test",
+        "X has no split 'tst'; it has train, validation, test",
+        "X:train+dev+train+tst names train twice",
+    ]
+
+
 def test_groups_and_parts_come_along(write: Write, get: Callable[..., Loaded]) -> None:
     rows = [("a", "b", 1, 7, "news"), ("c", "d", 0, 8, "captions"), ("e", "f", 0, 1.5, "captions")]
     path = write("rows.csv", as_csv(rows, [*HEADER, "group", "genre"]))

@@ -14,7 +14,7 @@ PACKAGE = CHECKOUT / "hf_simtune"
 # What may import what: only rooms below. The order is the house's.
 FLOORS = [
     {"errors", "version", "wording", "loss_table", "chatter"},
-    {"fields", "rules", "plain", "branches"},
+    {"fields", "rules", "plain", "branches", "hub_names"},
     {"words", "record_training"},
     {"lora", "hub", "weights", "report_text", "data.sports"},
     {"recipe", "model_errors"},
@@ -67,7 +67,7 @@ FLOORS = [
     {"sweep_page"},
     {"sweep_card"},
     {"several_page", "sweeping"},
-    {"pairing", "ledger"},
+    {"pairing", "ledger", "same_question"},
     {"ablation", "beside", "quoted"},
     {"several", "reference"},
     {"terminal", "arguments"},

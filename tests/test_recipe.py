@@ -14,11 +14,13 @@ from hypothesis import strategies as st
 
 from hf_simtune import catalogue, rules
 from hf_simtune.errors import RequestError
+from hf_simtune.hub_names import is_hub_name
 from hf_simtune.lora import LoRA
-from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, LOSS_SHAPES, Recipe, is_hub_name
+from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, LOSS_SHAPES, Recipe
 from hf_simtune.run_folder import Plan, RunFolder
 
 GOOD = Recipe(name="x", train_data="rows.csv")
+SPORTS = ("builtin:sports/scored:validation", "builtin:sports/scored:test")
 
 
 def test_a_recipe_with_a_name_and_data_is_in_order() -> None:
@@ -76,8 +78,6 @@ TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"more_data": ("cosnet=a.csv",)}, "--more-data cosnet=a.csv: unknown loss 'cosnet'; it must be one of mnrl"),
     ({"more_data": ("cosent=",)}, "--more-data cosent= names no data"),
     ({"mine_negatives": 1, "shape": "triplets"}, "--mine-negatives looks for negatives of pairs; --shape triplets"),
-    ({"select_on": "x.csv"}, "--select-on and --report-on go together"),
-    ({"report_on": "x.csv"}, "--select-on and --report-on go together"),
     ({"select_on": "x.csv", "report_on": "x.csv"}, "cannot prove the gain"),
     ({"probe": ("p.csv", "q.csv", "p.csv")}, "--probe names p.csv twice"),
     ({"probe": ("r.csv",), "select_on": "s.csv", "report_on": "r.csv"}, "--probe r.csv is scored already"),
@@ -291,6 +291,24 @@ def test_offline_replaces_what_is_on_the_hub_and_keeps_files() -> None:
     assert own.train_data == "rows.csv"
     assert own.model == "builtin:all-MiniLM-L6-v2"
     assert own.select_on is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "select_on", "report_on"),
+    [
+        ({"report_on": "r.csv"}, None, "r.csv"),
+        ({"select_on": "s.csv"}, "s.csv", None),
+        ({"report_on": "ORG/NAME:test"}, *SPORTS),
+        ({"report_on": "r.csv", "shape": "sentences"}, SPORTS[0], "r.csv"),
+        ({"report_on": "r.csv", "train_data": "ORG/NAME"}, SPORTS[0], "r.csv"),
+        ({"train_data": "ORG/NAME:train+validation", "report_on": "ORG/NAME:test"}, *SPORTS),
+    ],
+)
+def test_offline_measures_on_parts_of_ones_own_rows_where_that_can_be_done(
+    changes: dict[str, object], select_on: str | None, report_on: str | None
+) -> None:
+    own = dataclasses.replace(Recipe(name="x", train_data="rows.csv"), **changes).offline()  # type: ignore[arg-type]
+    assert (own.select_on, own.report_on) == (select_on, report_on)
 
 
 def test_offline_names_the_model_that_it_stands_in_for() -> None:

@@ -52,6 +52,17 @@ def test_parts_share_no_sentence_and_hold_every_row(tmp_path: Path) -> None:
     assert len({part.source.fingerprint for part in parts}) == 3
 
 
+@pytest.mark.parametrize("spared", [1, 2])
+def test_a_part_that_is_spared_is_trained_on_and_the_other_stays_as_it_was(tmp_path: Path, spared: int) -> None:
+    loaded = scored(tmp_path, [row(f"a{n}", f"b{n}") for n in range(300)])
+    whole = [part.dataset["row"][:] for part in split(loaded, 0)]
+    parts = split(loaded, 0, spared)
+    assert sorted(parts[0].dataset["row"][:]) == sorted(whole[0] + whole[spared])
+    assert [part.dataset["row"][:] for part in parts[1:]] == whole[1:]
+    assert parts[0].source.part == "train: 90 % of the rows, by connected rows"
+    assert parts[3 - spared].source.part == f"{PARTS[3 - spared]}: 10 % of the rows, by connected rows"
+
+
 def test_each_part_has_a_title_of_its_own_that_no_split_can_have(tmp_path: Path) -> None:
     loaded = scored(tmp_path, [row(f"a{n}", f"b{n}") for n in range(300)])
     assert [part.source.title for part in split(loaded, 0)] == [f"rows.jsonl:{name}" for name in PARTS]

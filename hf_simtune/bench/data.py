@@ -25,7 +25,7 @@ import psutil
 from hf_simtune import machine
 from hf_simtune.bench import fresh
 from hf_simtune.bench.rows import FEWEST_ROWS, Written, write_rows
-from hf_simtune.data import inputs
+from hf_simtune.data import inputs, measured
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import Machine
@@ -144,7 +144,7 @@ def _prepared(path: Path) -> dict[str, Any]:
     ``prepare`` itself runs and no copy of it: its two long steps are timed where it calls them.
     """
     recipe = Recipe(
-        train_data=str(path), skip_bad_rows=True, select_on=inputs.SPORTS[0], report_on=inputs.SPORTS[1]
+        train_data=str(path), skip_bad_rows=True, select_on=measured.SPORTS[0], report_on=measured.SPORTS[1]
     ).checked()
     seconds: dict[str, list[float]] = {"load": [], "find_leaks": []}
     with contextlib.ExitStack() as stack:

@@ -14,7 +14,7 @@ from hf_simtune.data.fingerprint import fingerprint
 from hf_simtune.data.load import Loaded
 from hf_simtune.data.normalise import normalised, shingles
 from hf_simtune.data.shapes import CANONICAL
-from hf_simtune.data.split import FEWEST_GROUPS, PARTS, SHARES, TooFewRows, cut, part_of, titled
+from hf_simtune.data.split import FEWEST_GROUPS, PARTS, SHARES, TooFewRows, cut, part_of, positions, shares, titled
 from hf_simtune.errors import RequestError
 
 __all__ = ["FEWEST", "MOST", "hold_out", "nearest_others"]
@@ -24,7 +24,7 @@ MOST = 1000  # rows held out for each part: about as many sentences to score as 
 NEAR = 0.8  # Jaccard similarity of shingles from which two texts may say the same, as in the leak check
 
 
-def hold_out(loaded: Loaded, seed: int) -> tuple[Loaded, Loaded, Loaded]:
+def hold_out(loaded: Loaded, seed: int, spared: int | None = None) -> tuple[Loaded, Loaded, Loaded]:
     """Cut pairs or triplets into rows to train on (80 %) and graded rows to select (10 %) and report on (10 %).
 
     No text of a held-out row is trained on: the rows are cut as scored rows are, by groups that share a text. A
@@ -39,6 +39,7 @@ def hold_out(loaded: Loaded, seed: int) -> tuple[Loaded, Loaded, Loaded]:
     Args:
         loaded: pairs or triplets.
         seed: of the parts, and of the choice between positives that are equally near.
+        spared: the part, 1 or 2 as in ``PARTS``, that is not needed: its rows are trained on too.
 
     Returns:
         The rows to train on, as they were, and two sets of scored rows of at most some 1,000 held-out rows each:
@@ -55,14 +56,14 @@ def hold_out(loaded: Loaded, seed: int) -> tuple[Loaded, Loaded, Loaded]:
     if count < FEWEST:
         raise TooFewRows(f"{title} has {count:,} {shape}; to hold some out it needs {FEWEST:,} or more")
     groups, part_of_row = cut(loaded, seed, MOST)
-    positions = [np.flatnonzero(part_of_row == part) for part in range(3)]
+    rows = positions(part_of_row, spared)
     few = count * min(SHARES) / sum(SHARES) > MOST
-    shares = [
-        f"{len(rows):,} of {count:,} " if few else f"{share} % of the "
-        for rows, share in zip(positions, SHARES, strict=True)
+    told = [
+        f"{len(some):,} of {count:,} " if few else f"{share} % of the "
+        for some, share in zip(rows, shares(spared), strict=True)
     ]
-    select, report = (_graded(loaded, positions[part], groups, part, shares[part] + shape, seed) for part in (1, 2))
-    return part_of(loaded, positions[0], 0, shares[0] + "rows"), select, report
+    select, report = (_graded(loaded, rows[part], groups, part, told[part] + shape, seed) for part in (1, 2))
+    return part_of(loaded, rows[0], 0, told[0] + "rows"), select, report
 
 
 def nearest_others(

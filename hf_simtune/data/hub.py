@@ -29,13 +29,13 @@ log = logging.getLogger("hf_simtune")
 
 
 def load_repository(name: DataName, cache_dir: Path | None = None) -> datasets.Dataset:
-    """One split of a data set of the Hub, or of a folder laid out as there.
+    """One split of a data set of the Hub, or of a folder laid out as there; or several, joined: train+validation.
 
     Where the Hub does not answer, a copy in the cache serves, if it is of the revision asked for.
 
     Raises:
         HubError: no Hub and no copy; no such data set, or one that is not open to this user.
-        RequestError: no such configuration or split; the message lists those that there are.
+        RequestError: no such configuration or split, or one twice; the message lists those that there are.
         DataError: files that cannot be read.
     """
     place = str(name.path) if name.path else name.name
@@ -49,14 +49,15 @@ def load_repository(name: DataName, cache_dir: Path | None = None) -> datasets.D
         raise
     except Exception as error:
         raise _explained(error, name) from error
-    split = name.split or "train"
-    if split not in splits:
-        title = name.name + (f"/{name.config}" if name.config else "")
-        raise RequestError(
-            f"{title} has no split {split!r}; it has {', '.join(splits)}",
-            hint=f"Name one: {title}:{next(iter(splits))}",
-        )
-    found: datasets.Dataset = splits[split]
+    wanted = (name.split or "train").split("+")
+    title = name.name + (f"/{name.config}" if name.config else "")
+    wrong = [f"{title} has no split {one!r}; it has {', '.join(splits)}" for one in wanted if one not in splits]
+    wrong += [f"{title}:{name.split} names {one} twice" for one in dict.fromkeys(wanted) if wanted.count(one) > 1]
+    if wrong:
+        raise RequestError(wrong, hint=f"Name one: {title}:{next(iter(splits))}")
+    found: datasets.Dataset = splits[wanted[0]]
+    if len(wanted) > 1:
+        found = datasets.concatenate_datasets([splits[one] for one in wanted])
     if name.path is None:
         if name.revision and (not online or _COMMIT.fullmatch(name.revision)):
             _check_revision(name, found)

@@ -12,21 +12,18 @@ from typing import Any
 from datasets import Dataset
 
 from hf_simtune.branching import Branch
-from hf_simtune.data.held_out import hold_out
 from hf_simtune.data.leakage import EXAMPLES, Leaks, find_leaks, shared_pairs, without
 from hf_simtune.data.load import Loaded, load
+from hf_simtune.data.measured import measured_on
 from hf_simtune.data.spec import FORMS, check_names
-from hf_simtune.data.split import TooFewRows, split, titled
+from hf_simtune.data.split import titled
 from hf_simtune.data.training import training_rows
-from hf_simtune.errors import HubError, RequestError, joined
+from hf_simtune.errors import RequestError, joined
 from hf_simtune.recipe import LOSS_SHAPES, Recipe
 from hf_simtune.rules import default_loss, named_losses
 
 __all__ = ["Further", "Inputs", "prepare", "training_rows"]
 
-# Where rows are measured that neither hold scores nor are enough to hold some out, when a recipe does not say.
-STSB = ("sentence-transformers/stsb:validation", "sentence-transformers/stsb:test")
-SPORTS = ("builtin:sports/scored:validation", "builtin:sports/scored:test")
 # From this share of the report rows on, pairs that are selection rows too are no accident. STSb's own test rows share
 # 4 of 1,379 pairs with its validation rows: 0.3 %.
 OVERLAP = 0.01
@@ -67,10 +64,8 @@ class Inputs:
 def prepare(recipe: Recipe, *, branches: Sequence[Branch] = (), offline: bool = False) -> Inputs:
     """Load and check everything that a recipe names.
 
-    Where a recipe names no rows to select and report on, scored training rows are split, and pairs and triplets are
-    held out and graded (``split``, ``hold_out``). Where that cannot be done (too few rows; plain sentences, which hold
-    no pairs; the built-in corpus, which has graded rows of its own), the run is measured on STSb, or offline on the
-    built-in corpus.
+    Rows to select or report on that a recipe does not name are kept from the training rows where that can be done, and
+    are otherwise STSb's, or offline the built-in corpus's (``measured_on``).
 
     All sets to be measured on have titles of their own, by which the leak check, the record and the report know them.
     Where two sources have one name, such as two files in different folders, one title ends in the set's role; the
@@ -101,7 +96,15 @@ def prepare(recipe: Recipe, *, branches: Sequence[Branch] = (), offline: bool = 
         ]
     )
     probes, further = others[len(measured) : len(measured) + len(probed)], others[len(measured) + len(probed) :]
-    train, select, report = (train, *others[:2]) if measured else _measured(train, recipe, offline)
+    given = iter(others)
+    train, select, report = measured_on(
+        train,
+        None if recipe.select_on is None else next(given),
+        None if recipe.report_on is None else next(given),
+        seed=recipe.seed,
+        offline=offline,
+        loaded=lambda names: _all([partial(_evaluation_rows, name, recipe) for name in names]),
+    )
     report, select, *probes = _told_apart([report, select, *probes])
     _check_apart(select, report)
     leaks = find_leaks(
@@ -227,33 +230,6 @@ def _learns(loss: str | None) -> tuple[str, ...]:
     if loss:
         return LOSS_SHAPES[loss]
     return tuple(dict.fromkeys(shape for shapes in LOSS_SHAPES.values() for shape in shapes))
-
-
-def _measured(train: Loaded, recipe: Recipe, offline: bool) -> tuple[Loaded, Loaded, Loaded]:
-    """The rows to train, select and report on where the recipe names only the first."""
-    if train.source.shape == "scored":
-        return split(train, recipe.seed)
-    why = f"{train.source.title} holds plain sentences and no pairs"
-    if train.source.shape != "sentences":
-        why = f"{train.source.title} has no scores"
-        if train.source.kind != "builtin":
-            try:
-                parts = hold_out(train, recipe.seed)
-                log.info("%s: %s and %s", why, parts[1].source.part, parts[2].source.part)
-                return parts
-            except TooFewRows as error:
-                why = "; ".join(error.problems)
-    names = SPORTS if offline else STSB
-    log.info("%s: measuring on %s and %s", why, *names)
-    try:
-        select, report = _all([partial(_evaluation_rows, name, recipe) for name in names])
-    except HubError as error:
-        ways = (
-            f"{why}, so the run is to be measured on {' and '.join(names)}. Without the Hub, name scored rows of your "
-            "own: --select-on FILE --report-on FILE; or take the built-in sports corpus with --offline"
-        )
-        raise HubError(error.problems, hint=f"{ways}\n{error.hint}" if error.hint else ways) from error
-    return train, select, report
 
 
 def _told_apart(loaded: Sequence[Loaded]) -> list[Loaded]:

@@ -24,14 +24,15 @@ FORMATS = {
     ".txt": "txt",
 }
 _SPLIT = r"\w[\w.-]*"
+_SPLITS = rf"{_SPLIT}(\+{_SPLIT})*"  # joined, as `datasets` writes it: train+validation
 _WORD = r"[A-Za-z0-9_][\w.-]*"
 _HUB = re.compile(
-    rf"(?P<id>{_WORD}/{_WORD})(/(?P<config>[^:@/]+))?(:(?P<split>{_SPLIT}))?(@(?P<revision>\S+))?", re.ASCII
+    rf"(?P<id>{_WORD}/{_WORD})(/(?P<config>[^:@/]+))?(:(?P<split>{_SPLITS}))?(@(?P<revision>\S+))?", re.ASCII
 )
 _BUILTIN = re.compile(rf"builtin:(?P<corpus>\w+)(/(?P<shape>\w+))?(:(?P<split>{_SPLIT}))?", re.ASCII)
 FORMS = (  # every way to name data, in a sentence to end a message with
-    "Data are named ORG/NAME[/CONFIG][:SPLIT][@REVISION] on the Hub, by a csv, tsv, jsonl, parquet or txt file "
-    "(each also .gz), by a folder laid out as on the Hub, or builtin:sports[/SHAPE][:SPLIT]"
+    "Data are named ORG/NAME[/CONFIG][:SPLIT][@REVISION] on the Hub (two splits: train+validation), by a csv, tsv, "
+    "jsonl, parquet or txt file (each also .gz), by a folder laid out as on the Hub, or builtin:sports[/SHAPE][:SPLIT]"
 )
 
 
@@ -144,7 +145,7 @@ def _file(path: Path) -> DataName:
 
 def _without_split(text: str) -> tuple[str, str | None]:
     head, colon, tail = text.rpartition(":")
-    return (head, tail) if colon and re.fullmatch(_SPLIT, tail) else (text, None)
+    return (head, tail) if colon and re.fullmatch(_SPLITS, tail) else (text, None)
 
 
 def _folder(head: str, path: Path, split: str | None) -> DataName | None:

@@ -18,7 +18,10 @@ from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.groups import groups_of_ids
 from hf_simtune.record import Source
 
-__all__ = ["FEWEST_GROUPS", "PARTS", "SHARES", "TooFewRows", "cut", "part_of", "split", "titled"]
+__all__ = [
+    *("FEWEST_GROUPS", "PARTS", "SHARES", "TooFewRows"),
+    *("cut", "part_of", "positions", "shares", "split", "titled"),
+]
 
 PARTS = ("train", "select", "report")
 SHARES = (80, 10, 10)  # % of the rows
@@ -30,7 +33,7 @@ class TooFewRows(RequestError):
     """Rows that cannot be split and still be measured on."""
 
 
-def split(loaded: Loaded, seed: int) -> tuple[Loaded, Loaded, Loaded]:
+def split(loaded: Loaded, seed: int, spared: int | None = None) -> tuple[Loaded, Loaded, Loaded]:
     """Cut scored rows into train (80 %), select (10 %) and report (10 %) rows.
 
     Rows that share a sentence after normalisation, or a ``group`` of the data's own, stay in one part, so nothing that
@@ -38,6 +41,11 @@ def split(loaded: Loaded, seed: int) -> tuple[Loaded, Loaded, Loaded]:
     lacks most rows. Each part has a title of its own: ``rows.csv:report``, or ``ORG/NAME:train[report]``.
 
     Memory grows with the rows, by some hundred bytes each, and not with their texts.
+
+    Args:
+        loaded: scored rows.
+        seed: of the order in which groups are dealt out.
+        spared: the part, 1 or 2 as in ``PARTS``, that is not needed: its rows are trained on too.
 
     Raises:
         RequestError: rows without scores, or too few groups of connected rows (``TooFewRows``).
@@ -48,10 +56,21 @@ def split(loaded: Loaded, seed: int) -> tuple[Loaded, Loaded, Loaded]:
         )
     _, part_of_row = cut(loaded, seed)
     train, select, report = (
-        part_of(loaded, np.flatnonzero(part_of_row == part), part, f"{share} % of the rows")
-        for part, share in enumerate(SHARES)
+        part_of(loaded, rows, part, f"{share} % of the rows")
+        for part, (rows, share) in enumerate(zip(positions(part_of_row, spared), shares(spared), strict=True))
     )
     return train, select, report
+
+
+def positions(part_of_row: NDArray[np.int64], spared: int | None) -> list[NDArray[np.int64]]:
+    """The rows of each part; those of a part that is spared are among the training rows as well."""
+    trained = (part_of_row == 0) | (part_of_row == spared)
+    return [np.flatnonzero(trained), *(np.flatnonzero(part_of_row == part) for part in (1, 2))]
+
+
+def shares(spared: int | None) -> tuple[int, ...]:
+    """% of the rows in each part, that of a part that is spared added to the training rows'."""
+    return (SHARES[0] + (SHARES[spared] if spared else 0), *SHARES[1:])
 
 
 def cut(loaded: Loaded, seed: int, most: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
