@@ -15,7 +15,7 @@ from tiny import hub_folder_from_rows, tiny_model
 from hf_simtune.data.sports import generate
 from hf_simtune.record import RunRecord
 
-FEW = ("--train-rows", "256", "--evaluations", "1", "--batch-size", "32", "--precision", "fp32", "--probe", "none")
+FEW = ("--train-rows", "128", "--evaluations", "1", "--batch-size", "32", "--precision", "fp32", "--probe", "none")
 
 
 NAMES = ("embedding-data/sentence-compression", "sentence-transformers/stsb")
@@ -23,7 +23,7 @@ NAMES = ("embedding-data/sentence-compression", "sentence-transformers/stsb")
 
 def small_data(folder: Path, rows: int = 120) -> dict[str, Path]:
     """The recipe's two data sets in their own shape, with rows of the built-in corpus."""
-    pairs = hub_folder_from_rows(folder / "pairs", {"train": list(generate("pairs", "train", 400))}, set_column=True)
+    pairs = hub_folder_from_rows(folder / "pairs", {"train": list(generate("pairs", "train", 160))}, set_column=True)
     scored = {
         split: [
             {name: row[name] for name in ("sentence1", "sentence2", "score")} for row in generate("scored", split, rows)
@@ -79,8 +79,8 @@ def test_the_shipped_recipe_runs_unmodified_on_the_real_data(minilm: Path, tmp_p
     assert record.base.revision is None
     assert record.training.source.kind == "local copy"
     mined = record.training.mined
-    assert mined is not None and mined.rows + mined.pairs_without == 256 and mined.rows > 200
-    assert (record.training.rows, record.training.steps) == (mined.rows, 4)
+    assert mined is not None and mined.rows + mined.pairs_without == 128 and mined.rows > 100
+    assert (record.training.rows, record.training.steps) == (mined.rows, 2)
     assert [evaluation.role for evaluation in record.evaluations] == ["report", "select"]
     assert record.report.source.title == "sentence-transformers/stsb:test"
     assert record.report.comparison is not None
@@ -116,7 +116,7 @@ def test_launched_run_or_named_the_recipe_does_the_same_thing_and_then_needs_no_
         assert other.tuned.weights_sha256 == records[0].tuned.weights_sha256
         assert other.evaluations == records[0].evaluations
     told = (
-        "hf-simtune tune mnrl_minilm --train-rows 256 --probe none --batch-size 32 --evaluations 1 --precision fp32 "
+        "hf-simtune tune mnrl_minilm --train-rows 128 --probe none --batch-size 32 --evaluations 1 --precision fp32 "
         "--forward packed"
     )
     assert {record.command for record in records} == {told}
