@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-import time
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan
 from hf_simtune.speed.allocator import freed_memory_kept
 from hf_simtune.speed.forward import sorted_forward
+from hf_simtune.stopwatch import Stopwatch
 
 __all__ = ["Fitted", "fit"]
 
@@ -150,11 +150,20 @@ class _Seed:
             [self.stopper, callback, ProgressBar(key, callback.base_score("select"))],
             prompt=prepared.base.prompt,
         )
+        self.watch = Stopwatch(folder, self._shares)
+        self.trainer.add_callback(self.watch)
+
+    def _shares(self) -> dict[str, float]:
+        return {
+            "of it scores": self.evaluator.seconds,
+            "of it checkpoints": self.trainer.checkpoint_seconds,
+            "of it guard": self.callback.guard.seconds if self.callback.guard else 0.0,
+        }
 
     def fitted(self) -> Fitted:
         """Train to the end, or see that it was reached."""
         trainer, callback = self.trainer, self.callback
-        losses, start = list(self.prepared.losses.values()), time.perf_counter()
+        losses = list(self.prepared.losses.values())
         with freed_memory_kept(), sorted_forward(self.prepared.model, losses, self.plan.forward) as sorted_:
             self._train()
         state = trainer.state
@@ -169,17 +178,14 @@ class _Seed:
             refused=sorted_.refused if sorted_ else 0,
             health=callback.health,
             soup=(),
-            seconds={
-                "train": train.seconds(state, time.perf_counter() - start),
-                "of it scores": self.evaluator.seconds,
-                "of it checkpoints": trainer.checkpoint_seconds,
-                "of it guard": callback.guard.seconds if callback.guard else 0.0,
-            },
+            seconds=self.watch.seconds(),
         )
 
     def _train(self) -> None:
         trainer = self.trainer
         checkpoint = train.last_checkpoint(self.folder)
+        if checkpoint:
+            self.watch.go_on_from(train.state_of(checkpoint).global_step)
         if checkpoint and self.stopper.look(train.state_of(checkpoint)):
             log.info("training had ended at %s", checkpoint.name)
             train.take_up_end(trainer, checkpoint)

@@ -41,7 +41,6 @@ __all__ = [
     "checkpoints",
     "last_checkpoint",
     "scored_weights",
-    "seconds",
     "state_of",
     "take_up_end",
 ]
@@ -199,12 +198,6 @@ def take_up_end(trainer: Trainer, checkpoint: Path) -> None:
     """Bring a trainer to where training had ended: its state, and the best weights in its model."""
     trainer.state = state_of(checkpoint)
     trainer._load_best_model()
-
-
-def seconds(state: TrainerState, default: float) -> float:
-    """How long training took, as the trainer logged it at its end."""
-    logged = [float(entry["train_runtime"]) for entry in state.log_history if "train_runtime" in entry]
-    return logged[-1] if logged else default
 
 
 def _reads(path: Path) -> bool:

@@ -15,7 +15,7 @@ PACKAGE = CHECKOUT / "hf_simtune"
 FLOORS = [
     {"errors", "version", "wording", "loss_table", "chatter"},
     {"fields", "rules", "plain", "branches", "hub_names"},
-    {"words", "record_training"},
+    {"words", "record_training", "stopwatch"},
     {"lora", "hub", "weights", "report_text", "data.sports"},
     {"recipe", "model_errors"},
     {"bench.rows", "bench.fresh"},

@@ -22,6 +22,7 @@ from hf_simtune import Recipe, fitting, scores_file, tune
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.record import RunRecord
 from hf_simtune.run_folder import RunFolder
+from hf_simtune.stopwatch import FILE
 
 
 def small(model: Path, **changes: object) -> Recipe:
@@ -285,6 +286,9 @@ def test_an_offline_run_is_resumed_with_and_without_saying_so_again(model: Path,
     (run.folder / "record.json").unlink()
     again = tune(recipe, resume=run.folder, offline=True)
     assert again.record.offline and again.record.training.resumed == 1
+    kept = json.loads((run.folder / "trainer" / FILE).read_text(encoding="utf-8"))[str(run.record.training.steps)]
+    counted = again.record.seconds["of it checkpoints"]
+    assert counted >= round(kept["of it checkpoints"], 2) > 0, "what an earlier start took is counted"
     (run.folder / "record.json").unlink()
     third = tune(RunFolder(run.folder).read_plan().recipe, resume=run.folder)
     assert third.record.offline and third.record.training.resumed == 2

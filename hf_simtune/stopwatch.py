@@ -1,0 +1,64 @@
+"""How long a training took, over all of its starts."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+__all__ = ["FILE", "Stopwatch"]
+
+FILE = "seconds.json"
+log = logging.getLogger("hf_simtune")
+
+
+class Stopwatch(TrainerCallback):
+    """Counts seconds, and keeps them beside each checkpoint, so that a resumed training counts on from there.
+
+    What was done between the last checkpoint and a kill is done again, and counted once.
+
+    Args:
+        folder: of the checkpoints.
+        shares: seconds of this start by what they were spent on, beside "train", which is counted here.
+    """
+
+    def __init__(self, folder: Path, shares: Callable[[], dict[str, float]]) -> None:
+        self._path, self._shares = folder / FILE, shares
+        self._before: dict[str, float] = {}
+        self._start = time.perf_counter()
+
+    def go_on_from(self, step: int) -> None:
+        """Count on from the checkpoint of a step."""
+        self._before = self._kept().get(str(step), {})
+
+    def seconds(self) -> dict[str, float]:
+        """Since the first start: "train", and of it the shares."""
+        now = {"train": time.perf_counter() - self._start, **self._shares()}
+        return {name: value + self._before.get(name, 0.0) for name, value in now.items()}
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """This start begins."""
+        self._start = time.perf_counter()
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """A checkpoint was written."""
+        part = self._path.with_name(self._path.name + ".part")
+        part.write_text(json.dumps(self._kept() | {str(state.global_step): self.seconds()}), encoding="utf-8")
+        part.replace(self._path)
+
+    def _kept(self) -> dict[str, dict[str, float]]:
+        if not self._path.is_file():
+            return {}
+        try:
+            kept: dict[str, dict[str, float]] = json.loads(self._path.read_text(encoding="utf-8"))
+        except ValueError:
+            log.warning("%s cannot be read; the time of earlier starts is not counted", self._path)
+            return {}
+        return kept
