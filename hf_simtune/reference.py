@@ -14,7 +14,19 @@ from pathlib import Path
 
 import numpy as np
 
-from hf_simtune import ablation, beside, card, card_plots, catalogue, ledger, quoted, scores_file, sweep_card, sweeping
+from hf_simtune import (
+    ablation,
+    beside,
+    card,
+    card_plots,
+    catalogue,
+    ledger,
+    quoted,
+    run_list,
+    scores_file,
+    sweep_card,
+    sweeping,
+)
 from hf_simtune.bench import page
 from hf_simtune.branches import named_branches
 from hf_simtune.card_losses import loss_classes
@@ -80,10 +92,10 @@ def table(folder: Path) -> str:
     beside the others their scores would pass for those of the model that the recipe names.
     """
     lines = [
-        "| recipe | measured on | role | rows | base | tuned | change | 95 % interval | runs | answer |",
-        "|---|---|---|---:|---:|---:|---:|---:|---:|---|",
+        "| recipe | measured on | role | rows | base | tuned | change | 95 % interval | runs | training | answer |",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
-    sparse, untrained, others = [], [], []
+    shown, sparse, untrained, others = list[RunRecord](), [], [], []
     for name, runs in records(folder).items():
         if name in SHOWN_ELSEWHERE:
             continue
@@ -94,6 +106,7 @@ def table(folder: Path) -> str:
             begun = f", {base.untrained} untrained" if base.untrained else ""
             others.append(f"{_link(name)} ({base.name}{place}{begun})")
             continue
+        shown += [record for _, record in runs]
         for index, first in enumerate(_measured(runs[0][1])):
             if first.role != "select":
                 lines.append(_line(name, index, first, runs))
@@ -101,7 +114,7 @@ def table(folder: Path) -> str:
             sparse.append(f"{base.dimensions:,} in {name}")
         if base.untrained:
             untrained.append(f"{name} with {base.untrained}")
-    told = []
+    told = [f"Training: of one run, the median; {run_list.machines(shown)}."] if shown else []
     if sparse:
         told.append(f"Active: dimensions that are not zero, a sentence's mean; of {', '.join(sparse)}.")
     if untrained:
@@ -133,7 +146,8 @@ def _line(name: str, index: int, first: Evaluation, runs: Runs) -> str:
     shown = interval(low, high) if low is not None and high is not None else UNDEFINED
     return (
         f"| {_link(name)} | {first.source.title} | {first.role} | {first.base.n:,} | {base} | {tuned} | {change} "
-        f"| {shown} | {len(runs)} | {_answer(first, runs[0][1], low, high)} |"
+        f"| {shown} | {len(runs)} | {run_list.time([record for _, record in runs])} "
+        f"| {_answer(first, runs[0][1], low, high)} |"
     )
 
 
@@ -254,6 +268,7 @@ def write(checkout: Path) -> list[Path]:
             changed += [path for path in [place / "README.md"] if _put(path, rendered(place, record).encode())]
     for made in sweeps(folder).values():
         changed += _write_sweep(made)
+    changed += [path for path in [folder / "README.md"] if _put(path, run_list.page(found).encode())]
     if (tried := ablation.page(folder)) is not None:
         changed += [path for path in [folder / ablation.FOLDER / "README.md"] if _put(path, tried.encode())]
     counted = folder / "LEDGER.md"

@@ -68,7 +68,7 @@ FLOORS = [
     {"sweep_card"},
     {"several_page", "sweeping"},
     {"pairing", "ledger", "same_question"},
-    {"ablation", "beside", "quoted"},
+    {"run_list", "ablation", "beside", "quoted"},
     {"several", "reference"},
     {"terminal", "arguments"},
     {"commands", "terminal_run"},

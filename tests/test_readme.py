@@ -15,7 +15,7 @@ from loopback_hub import LoopbackHub
 from test_recipe_over_http import run, small_hub  # noqa: F401
 from test_reference import pixels
 
-from hf_simtune import ablation, beside, cli, ledger, quoted, reference
+from hf_simtune import ablation, beside, cli, ledger, quoted, reference, run_list
 from hf_simtune.bench import page
 from hf_simtune.card_training import FORMER
 from hf_simtune.data import export
@@ -188,6 +188,7 @@ def test_the_readmes_tables_and_the_cards_are_those_of_recipes_and_records() -> 
     counted = (CHECKOUT / "model_cards" / "LEDGER.md").read_text(encoding="utf-8")
     listed = counted.partition(reference.LEDGER_BEGIN)[2].partition(reference.LEDGER_END)[0].strip()
     assert listed == ledger.table(CHECKOUT / "model_cards")
+    assert (CHECKOUT / "model_cards" / "README.md").read_text(encoding="utf-8") == run_list.page(found)
     tried = CHECKOUT / "model_cards" / ablation.FOLDER / "README.md"
     assert (tried.read_text(encoding="utf-8") if tried.is_file() else None) == ablation.page(CHECKOUT / "model_cards")
     for runs in found.values():

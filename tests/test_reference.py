@@ -92,7 +92,10 @@ def test_a_recipe_has_a_row_for_its_verdict_and_one_for_each_probe_and_none_for_
     assert [first[name] for name in ("rows", "base", "tuned", "change", "95 % interval", "runs")] == [
         *("1,379", "70.00", "72.25", "+2.25", "+1.31 to +3.19", "1"),
     ]
-    assert "\n\n" not in reference.table(tmp_path), "nothing to be said below the table"
+    assert reference.table(tmp_path).count("\n\n") == 1, "nothing but the machine to be named below the table"
+    assert first["training"] == "1 min 0 s" and "on Imaginary CPU @ 2.00GHz, 2 cores, in bf16." in reference.table(
+        tmp_path
+    )
 
 
 def test_a_probe_whose_interval_reaches_half_a_point_below_zero_cannot_tell(tmp_path: Path) -> None:
