@@ -16,8 +16,7 @@ BEST, PLAIN = "best_minilm", "cosent_minilm"
 def table(best: Sequence[Placed], plain: Sequence[Placed]) -> str:
     """Both on STSb's validation and test rows, as Markdown: means and ranges, and the mean difference over seeds.
 
-    Runs are compared seed by seed; those without a counterpart are left out, and so are rows that only one side was
-    measured on. Empty where there are none.
+    Runs are compared seed by seed; those without a counterpart are left out. Empty where there are none.
     """
     pairs = pairing.by_seed(best, plain)
     if not pairs:
@@ -28,8 +27,6 @@ def table(best: Sequence[Placed], plain: Sequence[Placed]) -> str:
         "|---|---:|---:|---:|---:|",
     ]
     for role in ("select", "report"):
-        if any(len({pairing.evaluation(side[1], role).source.fingerprint for side in pair}) > 1 for pair in pairs):
-            continue
         low, middle, high = pairing.gain(pairs, role)
         scores = [
             pairing.spread([pairing.spearman(pairing.evaluation(pair[side][1], role).tuned) for pair in pairs])

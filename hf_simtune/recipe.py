@@ -106,11 +106,11 @@ class Recipe:
     )
     select_on: str | None = field(
         None,
-        "scored rows on which the best checkpoint is chosen (default: a tenth of the training rows)",
+        "scored rows on which the best checkpoint is chosen (default: kept from the training rows)",
     )
     report_on: str | None = field(
         None,
-        "scored rows for the verdict, on which the run selects nothing (default: another tenth of those)",
+        "scored rows for the verdict, on which the run selects nothing (default: kept from the training rows)",
     )
     eval_columns: tuple[str, ...] | None = field(
         None,
@@ -270,7 +270,7 @@ class Recipe:
             changes |= {"model": stand_in, "model_revision": None}
             if self.model != MINILM:
                 changes["stand_in_for"] = self.model
-        if is_hub_name(self.train_data):
+        if on_hub := is_hub_name(self.train_data):
             changes |= {
                 "title": f"offline trial of {self.name}: the packaged MiniLM on the built-in sports corpus",
                 "train_data": f"builtin:sports/{self.shape or 'pairs'}:train",
@@ -288,20 +288,17 @@ class Recipe:
         further = zip(self.more_data or (), named_losses(self.more_data), strict=True)
         changes["more_data"] = tuple(entry for entry, (_, data) in further if not is_hub_name(data)) or None
         changes["probe"] = tuple(name for name in self.probe or () if not is_hub_name(name)) or None
-        # Rows of one's own are split or held out to be measured on, as online; plain sentences cannot be.
-        parted = self.shape != "sentences" and not is_hub_name(self.train_data)
-        measured = {"select_on": "builtin:sports/scored:validation", "report_on": "builtin:sports/scored:test"}
-        named = [name for name in (self.select_on, self.report_on) if name is not None]
-        if any(map(is_hub_name, named)):
-            changes |= measured | {"eval_columns": None, "eval_score_range": None}
-        elif not parted:
-            free = [place for place in measured.values() if place not in named]
-            changes |= {
-                name: place if place in free else free[0]
-                for name, place in measured.items()
-                if getattr(self, name) is None
-            }
-        scored = [changes.get(name) for name in measured]  # what is reported on need not be probed
+        # Rows of one's own are kept to be measured on, as online; those of the corpus have graded rows beside them.
+        places = {"select_on": "builtin:sports/scored:validation", "report_on": "builtin:sports/scored:test"}
+        replaced = [
+            name for name in places if is_hub_name(value := getattr(self, name) or "") or (not value and on_hub)
+        ]
+        left = [value for name in places if name not in replaced and (value := getattr(self, name))]
+        free = [place for place in places.values() if place not in left]
+        changes |= {name: places[name] if places[name] in free else free[0] for name in replaced}
+        if replaced and not left:
+            changes |= {"eval_columns": None, "eval_score_range": None}
+        scored = [changes.get(name) for name in places]  # what is reported on need not be probed
         changes["probe"] = tuple(name for name in changes["probe"] or () if name not in scored) or None
         return dataclasses.replace(self, **changes)
 

@@ -7,7 +7,7 @@ import re
 
 from hf_simtune.errors import RunError
 from hf_simtune.recipe import Recipe
-from hf_simtune.record import RunRecord, Source
+from hf_simtune.record import RunRecord
 from hf_simtune.rules import MINI_BATCH
 
 __all__ = ["check_same_question"]
@@ -30,19 +30,11 @@ def check_same_question(name: str, runs: list[RunRecord]) -> None:
         recipe["start"] = recipe["start"] and RUN_TIME.sub("", recipe["start"])  # a run of each seed's own
         if recipe["mini_batch"] == MINI_BATCH:  # which is taken where none is given
             recipe["mini_batch"] = None
-        rows = [
-            (one.role, _which(one.source) if one.role == "select" else one.source.fingerprint)
-            for one in record.evaluations
-        ]
+        rows = [(one.role, one.source.fingerprint) for one in record.evaluations]
         # A part of the base that nobody has trained is drawn from the seed, and its hash with it.
         base = record.base.name if record.base.untrained else record.base.weights_sha256
         trained = record.training.source  # of --train-rows, each seed draws its own
-        return recipe, base, trained.title if recipe["train_rows"] else _which(trained), rows
+        return recipe, base, trained.title if recipe["train_rows"] else trained.fingerprint, rows
 
     if any(question(record) != question(runs[0]) for record in runs[1:]):
         raise RunError(f"the reference runs of {name} differ in more than their seeds")
-
-
-def _which(source: Source) -> str:
-    """The rows, or the title of a part, which each seed cuts anew."""
-    return source.title if source.part else source.fingerprint

@@ -135,6 +135,41 @@ def test_the_rows_that_are_not_named_are_kept_from_the_training_rows(
     assert [fact.evaluation for fact in inputs.leaks.facts] == [inputs.select.source.title, inputs.report.source.title]
 
 
+@pytest.mark.parametrize("named", ["select", "report"])
+def test_named_rows_that_the_training_file_holds_too_are_neither_trained_nor_measured_on_twice(
+    named: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [(f"this {odd(n)}", f"that {odd(n)}") for n in range(400)]
+    own = recipe(scored(tmp_path / "train.jsonl", rows), **{f"{named}_on": scored(tmp_path / "few.jsonl", rows[:100])})
+    with caplog.at_level(logging.WARNING, logger="hf_simtune"):
+        inputs = prepare(own, offline=True)
+    part = inputs.report if named == "select" else inputs.select
+    shared = 40 - len(part.dataset)
+    assert 0 < shared < 40 and f"{shared} rows of few.jsonl left out" in str(part.source.part)
+    assert f"{part.source.title}: {shared} rows of few.jsonl left out" in caplog.text
+    assert not texts(getattr(inputs, named).dataset) & (texts(part.dataset) | texts(inputs.rows))
+    assert len(inputs.rows) == 360 - (100 - shared)
+
+
+@pytest.mark.parametrize(("flag", "taken"), [("select_on", SPORTS[1]), ("report_on", SPORTS[0])])
+def test_rows_that_are_named_are_not_borrowed_once_more(flag: str, taken: str, write: Write) -> None:
+    rows = write("rows.csv", "sentence\n" + "".join(f"sentence {n}\n" for n in range(400)))
+    inputs = prepare(recipe(rows, **{flag: taken}), offline=True)
+    assert {inputs.select.source.title, inputs.report.source.title} == set(SPORTS)
+
+
+def test_columns_and_scale_of_ones_own_evaluation_rows_are_not_those_of_borrowed_ones(write: Write) -> None:
+    rows = write("rows.csv", "sentence\n" + "".join(f"sentence {n}\n" for n in range(400)))
+    lines = [f"this {odd(n)},that {odd(n)},{n % 6}" for n in range(60)]
+    mine = write("mine.csv", "\n".join(["a,b,label", *lines]))
+    told = {"eval_columns": ("a", "b", "label"), "eval_score_range": (0.0, 5.0)}
+    inputs = prepare(recipe(rows, report_on=mine, **told), offline=True)
+    assert inputs.report.source.rescaled_from == (0.0, 5.0) and inputs.select.source.rescaled_from is None
+    assert max(inputs.select.dataset["score"]) == 1.0 == max(inputs.report.dataset["score"])
+    named = prepare(recipe(rows, select_on=SPORTS[0], report_on=mine, **told), offline=True)
+    assert named.select.source.fingerprint == inputs.select.source.fingerprint
+
+
 def test_beside_plain_sentences_only_what_is_missing_is_measured_elsewhere(
     write: Write, caplog: pytest.LogCaptureFixture
 ) -> None:

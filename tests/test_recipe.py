@@ -298,8 +298,10 @@ def test_offline_replaces_what_is_on_the_hub_and_keeps_files() -> None:
     [
         ({"report_on": "r.csv"}, None, "r.csv"),
         ({"select_on": "s.csv"}, "s.csv", None),
-        ({"report_on": "ORG/NAME:test"}, *SPORTS),
-        ({"report_on": "r.csv", "shape": "sentences"}, SPORTS[0], "r.csv"),
+        ({"report_on": "ORG/NAME:test"}, None, SPORTS[1]),
+        ({"select_on": "s.csv", "report_on": "ORG/NAME:test"}, "s.csv", SPORTS[1]),
+        ({"select_on": "ORG/NAME:dev", "report_on": SPORTS[0]}, SPORTS[1], SPORTS[0]),
+        ({"report_on": "r.csv", "shape": "sentences"}, None, "r.csv"),
         ({"report_on": "r.csv", "train_data": "ORG/NAME"}, SPORTS[0], "r.csv"),
         ({"train_data": "ORG/NAME:train+validation", "report_on": "ORG/NAME:test"}, *SPORTS),
     ],

@@ -20,7 +20,6 @@ from hf_simtune import card_plots, catalogue, reference, scores_file
 from hf_simtune.errors import DataError, RunError
 from hf_simtune.evaluation.compare import compare
 from hf_simtune.record import Evaluation, RunRecord, Score
-from hf_simtune.same_question import check_same_question
 from hf_simtune.scores_file import RowScores
 from hf_simtune.wording import interval
 
@@ -222,24 +221,6 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path: Path,
     put(tmp_path, other, 2)
     with pytest.raises(RunError, match="mnrl_minilm differ in more than their seeds"):
         reference.table(tmp_path)
-
-
-def test_each_seed_may_cut_training_and_selection_rows_of_its_own_but_not_report_rows(tmp_path: Path) -> None:
-    record = sample_record.improved()
-    select = next(one for one in record.evaluations if one.role == "select")
-
-    def cut(evaluation: Evaluation, mark: str) -> RunRecord:
-        """Its rows, and the training rows, a part that another seed cut."""
-        evaluations, training = list(record.evaluations), record.training
-        part = {"part": "a part", "fingerprint": mark * 16}
-        source = dataclasses.replace(evaluation.source, **part)
-        evaluations[evaluations.index(evaluation)] = dataclasses.replace(evaluation, source=source)
-        training = dataclasses.replace(training, source=dataclasses.replace(training.source, **part))
-        return dataclasses.replace(record, evaluations=tuple(evaluations), training=training)
-
-    check_same_question("mnrl_minilm", [cut(select, "a"), cut(select, "b")])
-    with pytest.raises(RunError, match="differ in more than their seeds"):
-        check_same_question("mnrl_minilm", [cut(record.report, "a"), cut(record.report, "b")])
 
 
 def test_of_a_base_that_is_drawn_from_the_seed_each_run_has_another(tmp_path: Path) -> None:

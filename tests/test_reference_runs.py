@@ -260,17 +260,6 @@ def test_what_was_told_stands_beside_the_mean_of_what_was_measured() -> None:
     assert "measured, 1 run |" in quoted.table(runs[:1])
 
 
-def _on_other_rows(record: RunRecord) -> RunRecord:
-    """Its selection rows others."""
-    changed = [
-        dataclasses.replace(one, source=dataclasses.replace(one.source, fingerprint="ab" * 16))
-        if one.role == "select"
-        else one
-        for one in record.evaluations
-    ]
-    return dataclasses.replace(record, evaluations=tuple(changed))
-
-
 def test_the_best_recipe_stands_beside_the_plain_one_seed_by_seed(tmp_path: Path) -> None:
     def placed(name: str, seed: int, spearman: float, noise: float) -> tuple[Path, RunRecord]:
         tried(tmp_path, name, seed, spearman, noise)
@@ -286,8 +275,6 @@ def test_the_best_recipe_stands_beside_the_plain_one_seed_by_seed(tmp_path: Path
     low, high = (float(number) for number in select["95 % interval"].split(" to "))
     assert 0 < low < high, "the rows whose noise is less by far are the better ones"
     assert beside.table(best, []) == "" == beside.table(best[2:], plain)
-    own = [(folder, _on_other_rows(record)) for folder, record in best]
-    assert [row["difference"] for row in cells(beside.table(own, plain))] == ["0.00"], "rows that chose are its own"
     path = plain[0][0] / "scores.parquet"
     scores_file.write(path, [part for part in scores_file.read(path) if part.role != "report"])
     with pytest.raises(RunError, match="has no rows of the role report"):

@@ -52,15 +52,27 @@ def test_parts_share_no_sentence_and_hold_every_row(tmp_path: Path) -> None:
     assert len({part.source.fingerprint for part in parts}) == 3
 
 
-@pytest.mark.parametrize("spared", [1, 2])
-def test_a_part_that_is_spared_is_trained_on_and_the_other_stays_as_it_was(tmp_path: Path, spared: int) -> None:
+@pytest.mark.parametrize("part", ["select", "report"])
+def test_one_part_alone_leaves_nine_tenths_to_train_on(tmp_path: Path, part: str) -> None:
     loaded = scored(tmp_path, [row(f"a{n}", f"b{n}") for n in range(300)])
-    whole = [part.dataset["row"][:] for part in split(loaded, 0)]
-    parts = split(loaded, 0, spared)
-    assert sorted(parts[0].dataset["row"][:]) == sorted(whole[0] + whole[spared])
-    assert [part.dataset["row"][:] for part in parts[1:]] == whole[1:]
-    assert parts[0].source.part == "train: 90 % of the rows, by connected rows"
-    assert parts[3 - spared].source.part == f"{PARTS[3 - spared]}: 10 % of the rows, by connected rows"
+    train, kept = split(loaded, 0, [part])
+    assert sorted(train.dataset["row"][:] + kept.dataset["row"][:]) == list(range(300))
+    assert (len(train.dataset), len(kept.dataset)) == (270, 30)
+    assert train.source.part == "train: 90 % of the rows, by connected rows"
+    assert (kept.source.part, kept.source.title) == (
+        f"{part}: 10 % of the rows, by connected rows",
+        f"rows.jsonl:{part}",
+    )
+
+
+def test_one_part_alone_needs_no_more_groups_than_it_takes(tmp_path: Path) -> None:
+    train, select = split(scored(tmp_path, [row(f"a{n}", f"b{n}") for n in range(100)]), 0, ["select"])
+    assert (len(train.dataset), len(select.dataset)) == (90, 10)
+    few = scored(tmp_path, [row(f"c{n}", f"d{n}") for n in range(80)])
+    with pytest.raises(TooFewRows) as caught:
+        split(few, 0, ["report"])
+    assert "to be split into rows to train and report on it needs about 100 groups" in str(caught.value)
+    assert caught.value.hint == "Give more rows, or name evaluation rows of their own with --report-on"
 
 
 def test_each_part_has_a_title_of_its_own_that_no_split_can_have(tmp_path: Path) -> None:

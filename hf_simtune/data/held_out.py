@@ -14,7 +14,7 @@ from hf_simtune.data.fingerprint import fingerprint
 from hf_simtune.data.load import Loaded
 from hf_simtune.data.normalise import normalised, shingles
 from hf_simtune.data.shapes import CANONICAL
-from hf_simtune.data.split import FEWEST_GROUPS, PARTS, SHARES, TooFewRows, cut, part_of, positions, shares, titled
+from hf_simtune.data.split import FEWEST_GROUPS, MEASURED, SHARE, TooFewRows, cut, part_of, shares, titled
 from hf_simtune.errors import RequestError
 
 __all__ = ["FEWEST", "MOST", "hold_out", "nearest_others"]
@@ -24,8 +24,8 @@ MOST = 1000  # rows held out for each part: about as many sentences to score as 
 NEAR = 0.8  # Jaccard similarity of shingles from which two texts may say the same, as in the leak check
 
 
-def hold_out(loaded: Loaded, seed: int, spared: int | None = None) -> tuple[Loaded, Loaded, Loaded]:
-    """Cut pairs or triplets into rows to train on (80 %) and graded rows to select (10 %) and report on (10 %).
+def hold_out(loaded: Loaded, seed: int, parts: Sequence[str] = MEASURED) -> tuple[Loaded, ...]:
+    """Cut pairs or triplets into rows to train on and, of a tenth of them each, graded rows to select or report on.
 
     No text of a held-out row is trained on: the rows are cut as scored rows are, by groups that share a text. A
     held-out anchor and its positive score 1. Against them stand pairs that score 0: an anchor of a triplet with its
@@ -39,10 +39,10 @@ def hold_out(loaded: Loaded, seed: int, spared: int | None = None) -> tuple[Load
     Args:
         loaded: pairs or triplets.
         seed: of the parts, and of the choice between positives that are equally near.
-        spared: the part, 1 or 2 as in ``PARTS``, that is not needed: its rows are trained on too.
+        parts: the parts that are wanted beside the training rows.
 
     Returns:
-        The rows to train on, as they were, and two sets of scored rows of at most some 1,000 held-out rows each:
+        The rows to train on, as they were, and for each part scored rows of at most some 1,000 held-out rows:
         columns ``sentence1, sentence2, score``; ``row``, twice the number of the source's row, and 1 more for its
         pair that scores 0; ``group``, the number of the connected rows that both came from.
 
@@ -55,15 +55,18 @@ def hold_out(loaded: Loaded, seed: int, spared: int | None = None) -> tuple[Load
         raise RequestError(f"{title} holds {shape}: pairs and triplets can be held out and graded")
     if count < FEWEST:
         raise TooFewRows(f"{title} has {count:,} {shape}; to hold some out it needs {FEWEST:,} or more")
-    groups, part_of_row = cut(loaded, seed, MOST)
-    rows = positions(part_of_row, spared)
-    few = count * min(SHARES) / sum(SHARES) > MOST
+    groups, part_of_row = cut(loaded, seed, parts, MOST)
+    rows = [np.flatnonzero(part_of_row == number) for number in range(1 + len(parts))]
+    few = count * SHARE / 100 > MOST
     told = [
         f"{len(some):,} of {count:,} " if few else f"{share} % of the "
-        for some, share in zip(rows, shares(spared), strict=True)
+        for some, share in zip(rows, shares(parts), strict=True)
     ]
-    select, report = (_graded(loaded, rows[part], groups, part, told[part] + shape, seed) for part in (1, 2))
-    return part_of(loaded, rows[0], 0, told[0] + "rows"), select, report
+    graded = (
+        _graded(loaded, some, groups, name, share + shape, seed)
+        for name, some, share in zip(parts, rows[1:], told[1:], strict=True)
+    )
+    return part_of(loaded, rows[0], "train", told[0] + "rows"), *graded
 
 
 def nearest_others(
@@ -115,7 +118,7 @@ def _jaccard(left: csr_array, right: csr_array) -> NDArray[np.float64]:
 
 
 def _graded(
-    loaded: Loaded, positions: NDArray[np.int64], groups: NDArray[np.int64], part: int, share: str, seed: int
+    loaded: Loaded, positions: NDArray[np.int64], groups: NDArray[np.int64], part: str, share: str, seed: int
 ) -> Loaded:
     """The held-out rows of one part as scored rows."""
     rows = loaded.dataset.select(positions)
@@ -147,17 +150,17 @@ def _graded(
     sides = [{line["group"] for line in graded.values() if line["score"] == score} for score in (0.0, 1.0)]
     if min(map(len, sides)) < FEWEST_GROUPS:
         raise TooFewRows(
-            f"{loaded.source.title}: of {len(rows):,} rows to {PARTS[part]} on, {len(sides[1]):,} groups have a pair "
+            f"{loaded.source.title}: of {len(rows):,} rows to {part} on, {len(sides[1]):,} groups have a pair "
             f"that scores 1 and {len(sides[0]):,} one that scores 0; it takes {FEWEST_GROUPS}"
         )
     dataset = Dataset.from_list(list(graded.values()))
     source = dataclasses.replace(
-        titled(loaded.source, PARTS[part]),
+        titled(loaded.source, part),
         shape="scored",
         rows=len(dataset),
         fingerprint=fingerprint(dataset, CANONICAL["scored"]),
         dropped={},
-        part=f"{PARTS[part]}: {share} held out, {how}",
+        part=f"{part}: {share} held out, {how}",
     )
     return Loaded(dataset, source)
 

@@ -103,7 +103,7 @@ def prepare(recipe: Recipe, *, branches: Sequence[Branch] = (), offline: bool = 
         None if recipe.report_on is None else next(given),
         seed=recipe.seed,
         offline=offline,
-        loaded=lambda names: _all([partial(_evaluation_rows, name, recipe) for name in names]),
+        loaded=lambda names: _all([partial(load, name, expect=("scored",), flags="--eval-") for name in names]),
     )
     report, select, *probes = _told_apart([report, select, *probes])
     _check_apart(select, report)
@@ -160,10 +160,11 @@ def _training_rows(recipe: Recipe) -> Loaded:
 
 
 def _evaluation_rows(name: str, recipe: Recipe) -> Loaded:
+    own = not name.startswith("builtin:")  # whose columns and scale are known
     return load(
         name,
-        columns=recipe.eval_columns,
-        score_range=recipe.eval_score_range,
+        columns=recipe.eval_columns if own else None,
+        score_range=recipe.eval_score_range if own else None,
         skip_bad_rows=recipe.skip_bad_rows,
         expect=("scored",),
         flags="--eval-",

@@ -31,7 +31,7 @@ _HUB = re.compile(
 )
 _BUILTIN = re.compile(rf"builtin:(?P<corpus>\w+)(/(?P<shape>\w+))?(:(?P<split>{_SPLIT}))?", re.ASCII)
 FORMS = (  # every way to name data, in a sentence to end a message with
-    "Data are named ORG/NAME[/CONFIG][:SPLIT][@REVISION] on the Hub (two splits: train+validation), by a csv, tsv, "
+    "Data are named ORG/NAME[/CONFIG][:SPLIT][@REVISION] on the Hub (SPLIT+SPLIT joins splits), by a csv, tsv, "
     "jsonl, parquet or txt file (each also .gz), by a folder laid out as on the Hub, or builtin:sports[/SHAPE][:SPLIT]"
 )
 
@@ -124,7 +124,8 @@ def _builtin(text: str) -> DataName:
     found = _BUILTIN.fullmatch(text)
     if not found or found["corpus"] != "sports":
         raise RequestError(
-            f"there is no built-in data set {text!r}", hint="There is one: builtin:sports[/SHAPE][:SPLIT]"
+            f"there is no built-in data set {text!r}",
+            hint="There is one: builtin:sports[/SHAPE][:SPLIT], with one split",
         )
     shape, split = found["shape"] or sports.SHAPES[0], found["split"] or sports.SPLITS[0]
     if (shape, split) not in sports.DEFAULT_ROWS:

@@ -1,10 +1,10 @@
-"""One set of rows in three parts that share no sentence: to train, to select, to report."""
+"""One set of rows in parts that share no sentence: to train, to select, to report."""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from datasets import Dataset
@@ -19,12 +19,12 @@ from hf_simtune.evaluation.groups import groups_of_ids
 from hf_simtune.record import Source
 
 __all__ = [
-    *("FEWEST_GROUPS", "PARTS", "SHARES", "TooFewRows"),
-    *("cut", "part_of", "positions", "shares", "split", "titled"),
+    *("FEWEST_GROUPS", "MEASURED", "SHARE", "TooFewRows"),
+    *("cut", "part_of", "shares", "split", "titled"),
 ]
 
-PARTS = ("train", "select", "report")
-SHARES = (80, 10, 10)  # % of the rows
+MEASURED = ("select", "report")  # the parts that are measured on
+SHARE = 10  # % of the rows, in each of them
 FEWEST_GROUPS = 10  # at least, in each part: a bootstrap over fewer says nothing
 _BATCH = 2000  # rows whose texts are in memory at a time
 
@@ -33,8 +33,8 @@ class TooFewRows(RequestError):
     """Rows that cannot be split and still be measured on."""
 
 
-def split(loaded: Loaded, seed: int, spared: int | None = None) -> tuple[Loaded, Loaded, Loaded]:
-    """Cut scored rows into train (80 %), select (10 %) and report (10 %) rows.
+def split(loaded: Loaded, seed: int, parts: Sequence[str] = MEASURED) -> tuple[Loaded, ...]:
+    """Cut scored rows into those to train on and, a tenth of the rows each, those to select or report on.
 
     Rows that share a sentence after normalisation, or a ``group`` of the data's own, stay in one part, so nothing that
     is reported on was trained on. Groups go, in an order drawn from ``seed`` but large ones first, to the part that
@@ -45,7 +45,10 @@ def split(loaded: Loaded, seed: int, spared: int | None = None) -> tuple[Loaded,
     Args:
         loaded: scored rows.
         seed: of the order in which groups are dealt out.
-        spared: the part, 1 or 2 as in ``PARTS``, that is not needed: its rows are trained on too.
+        parts: the parts that are wanted beside the training rows.
+
+    Returns:
+        The training rows, and each part.
 
     Raises:
         RequestError: rows without scores, or too few groups of connected rows (``TooFewRows``).
@@ -54,66 +57,64 @@ def split(loaded: Loaded, seed: int, spared: int | None = None) -> tuple[Loaded,
         raise RequestError(
             f"{loaded.source.title} holds {loaded.source.shape}: only scored rows can be split to be measured on"
         )
-    _, part_of_row = cut(loaded, seed)
-    train, select, report = (
-        part_of(loaded, rows, part, f"{share} % of the rows")
-        for part, (rows, share) in enumerate(zip(positions(part_of_row, spared), shares(spared), strict=True))
+    _, part_of_row = cut(loaded, seed, parts)
+    return tuple(
+        part_of(loaded, np.flatnonzero(part_of_row == number), name, f"{share} % of the rows")
+        for number, (name, share) in enumerate(zip(("train", *parts), shares(parts), strict=True))
     )
-    return train, select, report
 
 
-def positions(part_of_row: NDArray[np.int64], spared: int | None) -> list[NDArray[np.int64]]:
-    """The rows of each part; those of a part that is spared are among the training rows as well."""
-    trained = (part_of_row == 0) | (part_of_row == spared)
-    return [np.flatnonzero(trained), *(np.flatnonzero(part_of_row == part) for part in (1, 2))]
+def shares(parts: Sequence[str]) -> list[int]:
+    """% of the rows in the training rows and in each part."""
+    return [100 - SHARE * len(parts), *(SHARE for _ in parts)]
 
 
-def shares(spared: int | None) -> tuple[int, ...]:
-    """% of the rows in each part, that of a part that is spared added to the training rows'."""
-    return (SHARES[0] + (SHARES[spared] if spared else 0), *SHARES[1:])
-
-
-def cut(loaded: Loaded, seed: int, most: int | None = None) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def cut(
+    loaded: Loaded, seed: int, parts: Sequence[str] = MEASURED, most: int | None = None
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Which rows are connected, and which part each goes to, as ``split`` says.
 
     Args:
         loaded: rows of any shape with two texts or more.
         seed: of the order in which groups are dealt out.
-        most: how many rows the two smaller parts should hold at most; their tenth when not given.
+        parts: the parts that are wanted beside the training rows.
+        most: how many rows each part should hold at most; a tenth when not given.
 
     Returns:
-        The group of each row, 0..G-1, and its part, 0..2 as in ``PARTS``, both of shape (rows,).
+        The group of each row, 0..G-1, and its part, 0 for the training rows or 1.. as in ``parts``, both of shape
+        (rows,).
 
     Raises:
         TooFewRows: too few groups of connected rows.
     """
     groups = _groups(loaded)
     sizes = np.bincount(groups)
-    needed = FEWEST_GROUPS * 100 // min(SHARES)
+    flags = " and ".join(f"--{name}-on" for name in parts)
     too_few = TooFewRows(
         f"{loaded.source.title} has {len(groups):,} rows in {len(sizes):,} groups that share no sentence; to be split "
-        f"into rows to train, select and report on it needs about {needed:,} groups or more",
-        hint="Give more rows, or name evaluation rows of their own with --select-on and --report-on",
+        f"into rows to train{',' if len(parts) > 1 else ' and'} {' and '.join(parts)} on it needs about "
+        f"{FEWEST_GROUPS * 100 // SHARE:,} groups or more",
+        hint=f"Give more rows, or name evaluation rows of their own with {flags}",
     )
-    if len(sizes) < 3 * FEWEST_GROUPS:
+    if len(sizes) < (1 + len(parts)) * FEWEST_GROUPS:
         raise too_few
-    wanted, small = np.array(SHARES) / sum(SHARES) * len(groups), len(groups) * min(SHARES) / sum(SHARES)
+    wanted, small = np.array(shares(parts)) / 100 * len(groups), len(groups) * SHARE / 100
     if most is not None and most < small:
-        wanted, small = np.array([len(groups) - 2.0 * most, most, most]), float(most)
+        wanted, small = np.array([len(groups) - len(parts) * float(most), *(most for _ in parts)]), float(most)
     part_of_group = _assign(sizes, wanted, small, seed)
-    if min(np.bincount(part_of_group, minlength=3)) < FEWEST_GROUPS:
+    if min(np.bincount(part_of_group, minlength=1 + len(parts))) < FEWEST_GROUPS:
         raise too_few
     return groups, part_of_group[groups]
 
 
-def part_of(loaded: Loaded, rows: NDArray[np.int64], part: int, share: str) -> Loaded:
+def part_of(loaded: Loaded, rows: NDArray[np.int64], name: str, share: str) -> Loaded:
     """Some of the rows, by their positions, as a part with a title of its own; ``share`` says how many, in words."""
     dataset = loaded.dataset.select(rows)
     source = dataclasses.replace(
-        titled(loaded.source, PARTS[part]),
+        titled(loaded.source, name),
         rows=len(rows),
         fingerprint=fingerprint(dataset, CANONICAL[loaded.source.shape]),
-        part=f"{PARTS[part]}: {share}, by connected rows",
+        part=f"{name}: {share}, by connected rows",
     )
     return Loaded(dataset, source)
 
