@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from hf_simtune.record import RunRecord
-from hf_simtune.wording import points
+from hf_simtune.wording import points, short_commit
 
 __all__ = ["TEST", "table"]
 
@@ -22,6 +22,6 @@ def table(cards: Path) -> str:
             if evaluation.source.title == TEST:
                 place = path.parent.relative_to(cards).as_posix()
                 figures = f"{points(evaluation.base.spearman)} | {points(evaluation.tuned.spearman)}"
-                commit = record.commit.split(",")[0][:12] if record.commit else "not known"
-                found.append((record.created, f"[{place}]({place}) | {commit} | {evaluation.role} | {figures} |"))
+                told = f"[{place}]({place}) | {short_commit(record.commit)} | {evaluation.role} | {figures} |"
+                found.append((record.created, told))
     return "\n".join([*lines, *(f"| {created[:16]} | {rest}" for created, rest in sorted(found))])

@@ -39,7 +39,7 @@ from hf_simtune.run_set import RunSet
 from hf_simtune.same_question import check_same_question
 from hf_simtune.wording import UNDEFINED, interval, points, signed
 
-__all__ = ["PICTURES", "pictures", "recipes", "records", "rendered", "sweeps", "table", "write"]
+__all__ = ["PICTURES", "listed", "pictures", "recipes", "records", "rendered", "sweeps", "table", "write"]
 
 BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
 SPEED_BEGIN, SPEED_END = "<!-- speed: make cards -->", "<!-- end of speed -->"
@@ -60,6 +60,11 @@ def records(folder: Path) -> dict[str, Runs]:
     for path in sorted(folder.glob("*/*/record.json")):
         found.setdefault(path.parent.parent.name, []).append((path.parent, RunRecord.load(path)))
     return found
+
+
+def listed(found: dict[str, Runs]) -> dict[str, Runs]:
+    """Those that are results of a recipe."""
+    return {name: runs for name, runs in found.items() if name not in SHOWN_ELSEWHERE}
 
 
 def sweeps(folder: Path) -> dict[str, RunSet]:
@@ -96,9 +101,7 @@ def table(folder: Path) -> str:
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|---|",
     ]
     shown, sparse, untrained, others = list[RunRecord](), [], [], []
-    for name, runs in records(folder).items():
-        if name in SHOWN_ELSEWHERE:
-            continue
+    for name, runs in listed(records(folder)).items():
         base = runs[0][1].base
         check_same_question(name, [record for _, record in runs])
         if _is_stand_in(runs[0][1]):
@@ -146,7 +149,7 @@ def _line(name: str, index: int, first: Evaluation, runs: Runs) -> str:
     shown = interval(low, high) if low is not None and high is not None else UNDEFINED
     return (
         f"| {_link(name)} | {first.source.title} | {first.role} | {first.base.n:,} | {base} | {tuned} | {change} "
-        f"| {shown} | {len(runs)} | {run_list.time([record for _, record in runs])} "
+        f"| {shown} | {len(runs)} | {run_list.training_time([record for _, record in runs])} "
         f"| {_answer(first, runs[0][1], low, high)} |"
     )
 
@@ -268,7 +271,7 @@ def write(checkout: Path) -> list[Path]:
             changed += [path for path in [place / "README.md"] if _put(path, rendered(place, record).encode())]
     for made in sweeps(folder).values():
         changed += _write_sweep(made)
-    changed += [path for path in [folder / "README.md"] if _put(path, run_list.page(found).encode())]
+    changed += [path for path in [folder / "README.md"] if _put(path, run_list.page(listed(found)).encode())]
     if (tried := ablation.page(folder)) is not None:
         changed += [path for path in [folder / ablation.FOLDER / "README.md"] if _put(path, tried.encode())]
     counted = folder / "LEDGER.md"

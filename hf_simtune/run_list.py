@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from hf_simtune.pairing import Placed
-from hf_simtune.record import Machine, RunRecord
-from hf_simtune.wording import duration, points
+from hf_simtune.record import Machine, ModelFacts, RunRecord
+from hf_simtune.wording import duration, points, short_commit
 
-__all__ = ["hardware", "machines", "page", "time"]
+__all__ = ["hardware", "machines", "page", "training_time"]
 
 
 def page(found: Mapping[str, Sequence[Placed]]) -> str:
@@ -22,16 +22,18 @@ def page(found: Mapping[str, Sequence[Placed]]) -> str:
     lines = [
         "# The runs behind the tables",
         "",
-        "One row a run: a recipe and its seed. Scores are Spearman x 100 on the rows reported on; time is that of "
-        "training, with the scores on the way. Each folder has the card, the record and the score of every row. "
-        "`make reference` makes runs that are missing, `make cards` this page.",
+        "One row a run of the README's tables: a recipe and its seed. Scores are Spearman x 100 on the rows reported "
+        "on; time is that of training, with the scores on the way. Each folder has the card, the record and the score "
+        "of every row. `make reference` makes runs that are missing, `make cards` this page. [The ablation](ablation) and "
+        "[the ledger](LEDGER.md) have pages of their own.",
         "",
-        "| run | on (UTC) | commit | machine | precision | training | reported on | base | tuned |",
-        "|---|---|---|---|---|---:|---|---:|---:|",
+        "| run | on (UTC) | commit | base model | machine | precision | training | reported on | base | tuned |",
+        "|---|---|---|---|---|---|---:|---|---:|---:|",
         *(_line(place, record) for place, record in runs),
         "",
-        "The commands, as the records have them. Data stand under their names on the Hub; `builtin:all-MiniLM-L6-v2` "
-        "is in the package, the same weights as sentence-transformers/all-MiniLM-L6-v2.",
+        "The commands, each at the commit of its row. Data stand under their names on the Hub and were read from "
+        "copies that may hold fewer rows, as the cards say; `builtin:all-MiniLM-L6-v2` is in the package, the same weights "
+        "as sentence-transformers/all-MiniLM-L6-v2.",
         "",
         "```bash",
         *(record.command for _, record in runs),
@@ -40,7 +42,7 @@ def page(found: Mapping[str, Sequence[Placed]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def time(records: Sequence[RunRecord]) -> str:
+def training_time(records: Sequence[RunRecord]) -> str:
     """How long training took, of several runs the median."""
     return duration(median(record.training.seconds for record in records))
 
@@ -57,10 +59,16 @@ def hardware(machine: Machine) -> str:
 
 
 def _line(place: str, record: RunRecord) -> str:
-    commit = record.commit.split(",")[0][:12] if record.commit else "not known"
     report = record.report
     return (
-        f"| [{place}]({place}) | {record.created[:16].replace('T', ' ')} | {commit} | {hardware(record.machine)} "
-        f"| {record.training.precision} | {duration(record.training.seconds)} | {report.source.title} "
-        f"| {points(report.base.spearman)} | {points(report.tuned.spearman)} |"
+        f"| [{place}]({place}) | {record.created[:16].replace('T', ' ')} | {short_commit(record.commit)} "
+        f"| {_base(record.base)} | {hardware(record.machine)} | {record.training.precision} "
+        f"| {duration(record.training.seconds)} | {report.source.title} | {points(report.base.spearman)} "
+        f"| {points(report.tuned.spearman)} |"
     )
+
+
+def _base(base: ModelFacts) -> str:
+    """Its name; of a stand-in what it stands in for, and what nobody has trained."""
+    told = [base.name + (f" in place of {base.stand_in_for}" if base.stand_in_for else "")]
+    return ", ".join([*told, *([f"{base.untrained} untrained"] if base.untrained else [])])

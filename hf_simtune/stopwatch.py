@@ -34,7 +34,10 @@ class Stopwatch(TrainerCallback):
 
     def go_on_from(self, step: int) -> None:
         """Count on from the checkpoint of a step."""
-        self._before = self._kept().get(str(step), {})
+        kept = self._kept()
+        if str(step) not in kept:
+            log.warning("the time that training took up to step %d is not known and not counted", step)
+        self._before = kept.get(str(step), {})
 
     def seconds(self) -> dict[str, float]:
         """Since the first start: "train", and of it the shares."""
@@ -59,6 +62,5 @@ class Stopwatch(TrainerCallback):
         try:
             kept: dict[str, dict[str, float]] = json.loads(self._path.read_text(encoding="utf-8"))
         except ValueError:
-            log.warning("%s cannot be read; the time of earlier starts is not counted", self._path)
-            return {}
+            return {}  # cut short by a kill
         return kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import unicodedata
 
 __all__ = ["UNDEFINED", "count", "duration", "interval", "p_phrase", "p_value", "points", "signed", "unseen", "visible"]
@@ -63,6 +64,11 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return f"{seconds:.1f} s" if round(seconds, 1) < 10 else f"{whole} s"
     return f"{whole // 60} min {whole % 60} s" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def short_commit(commit: str | None) -> str:
+    """A record's commit with 12 digits: ``0123456789ab+changes``; ``..., resumed at ...`` of a run that was."""
+    return re.sub(r"\b[0-9a-f]{40}", lambda found: found[0][:12], commit) if commit else "not known"
 
 
 def unseen(sign: str) -> bool:

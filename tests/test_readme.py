@@ -188,7 +188,9 @@ def test_the_readmes_tables_and_the_cards_are_those_of_recipes_and_records() -> 
     counted = (CHECKOUT / "model_cards" / "LEDGER.md").read_text(encoding="utf-8")
     listed = counted.partition(reference.LEDGER_BEGIN)[2].partition(reference.LEDGER_END)[0].strip()
     assert listed == ledger.table(CHECKOUT / "model_cards")
-    assert (CHECKOUT / "model_cards" / "README.md").read_text(encoding="utf-8") == run_list.page(found)
+    assert (CHECKOUT / "model_cards" / "README.md").read_text(encoding="utf-8") == run_list.page(
+        reference.listed(found)
+    )
     tried = CHECKOUT / "model_cards" / ablation.FOLDER / "README.md"
     assert (tried.read_text(encoding="utf-8") if tried.is_file() else None) == ablation.page(CHECKOUT / "model_cards")
     for runs in found.values():

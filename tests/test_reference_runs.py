@@ -197,7 +197,7 @@ def test_the_ledger_counts_every_look_at_the_test_rows_the_oldest_first(tmp_path
         record.save(tmp_path / place / "record.json")
         return record
 
-    put("b/42", "2026-02-01T10:00:00+00:00", commit="abcdef0123456789, resumed at fedcba")
+    put("b/42", "2026-02-01T10:00:00+00:00", commit=f"{'ab' * 20}, resumed at {'cd' * 20}")
     put("a/sweep/cells/x/run", "2026-01-01T10:00:00+00:00", commit=None)
     other = put("c/42", "2026-03-01T10:00:00+00:00")
     elsewhere = tuple(found for found in other.evaluations if found.source.title != TEST)
@@ -205,7 +205,7 @@ def test_the_ledger_counts_every_look_at_the_test_rows_the_oldest_first(tmp_path
     found = cells(ledger.table(tmp_path))
     assert [(row["when"], row["run"], row["commit"], row["role"]) for row in found] == [
         ("2026-01-01T10:00", "[a/sweep/cells/x/run](a/sweep/cells/x/run)", "not known", "report"),
-        ("2026-02-01T10:00", "[b/42](b/42)", "abcdef012345", "report"),
+        ("2026-02-01T10:00", "[b/42](b/42)", "abababababab, resumed at cdcdcdcdcdcd", "report"),
     ]
     assert (found[0]["base"], found[0]["tuned"]) == ("70.00", "72.25")
 
