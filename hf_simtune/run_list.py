@@ -24,16 +24,16 @@ def page(found: Mapping[str, Sequence[Placed]]) -> str:
         "",
         "One row a run of the README's tables: a recipe and its seed. Scores are Spearman x 100 on the rows reported "
         "on; time is that of training, with the scores on the way. Each folder has the card, the record and the score "
-        "of every row. `make reference` makes runs that are missing, `make cards` this page. [The ablation](ablation) and "
-        "[the ledger](LEDGER.md) have pages of their own.",
+        "of every row. `make reference` makes runs that are missing, `make cards` this page. "
+        "[The ablation](ablation) and [the ledger](LEDGER.md) have pages of their own.",
         "",
         "| run | on (UTC) | commit | base model | machine | precision | training | reported on | base | tuned |",
         "|---|---|---|---|---|---|---:|---|---:|---:|",
         *(_line(place, record) for place, record in runs),
         "",
         "The commands, each at the commit of its row. Data stand under their names on the Hub and were read from "
-        "copies that may hold fewer rows, as the cards say; `builtin:all-MiniLM-L6-v2` is in the package, the same weights "
-        "as sentence-transformers/all-MiniLM-L6-v2.",
+        "copies that may hold fewer rows, as the cards say; `builtin:all-MiniLM-L6-v2` is in the package, the same "
+        "weights as sentence-transformers/all-MiniLM-L6-v2.",
         "",
         "```bash",
         *(record.command for _, record in runs),
