@@ -126,8 +126,10 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
     for number, more in enumerate(beside, start=2):
         rows[f"further{number}"] = training_rows(more.rows, more.loaded.source.shape)
         names[f"further{number}"] = more.loss
-    if recipe.epochs > LONG:
-        _warn_of_overfitting(recipe, len(own))
+    branches = tuple(_branch(more, apart[more.branch], model) for more in found.further if more.branch is not None)
+    _warn_of_overfitting(recipe, len(own))
+    for branch in branches:
+        _warn_of_overfitting(branch.recipe, len(branch.rows), f"the branch {branch.name}: ")
     return Prepared(
         inputs=found,
         model=model,
@@ -149,7 +151,7 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
         ),
         mined=mined,
         start=begin,
-        branches=tuple(_branch(more, apart[more.branch], model) for more in found.further if more.branch is not None),
+        branches=branches,
     )
 
 
@@ -230,10 +232,13 @@ def _by_cosine(model: Model, base: ModelFacts) -> None:
         model.similarity_fn_name = "cosine"
 
 
-def _warn_of_overfitting(recipe: Recipe, rows: int) -> None:
+def _warn_of_overfitting(recipe: Recipe, rows: int, whose: str = "") -> None:
+    if recipe.epochs <= LONG:
+        return
     stops = patience(recipe)
     log.warning(
-        "%g passes over %d rows: the model will learn them by heart rather than what they have in common. %s",
+        "%s%g passes over %d rows: the model will learn them by heart rather than what they have in common. %s",
+        whose,
         recipe.epochs,
         rows,
         f"Training stops after {stops} scores without a better one, and the best checkpoint is kept"

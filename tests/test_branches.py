@@ -12,7 +12,7 @@ from sample_record import improved
 from test_fitting import learnable
 from tiny import tiny_model
 
-from hf_simtune import Recipe, branching, catalogue, cli, origins, reference_runs, tune
+from hf_simtune import Recipe, branching, catalogue, cli, origins, preparing, reference_runs, tune
 from hf_simtune.branches import Named, in_order, named_branches
 from hf_simtune.data import inputs
 from hf_simtune.data.load import load as load_rows
@@ -283,6 +283,19 @@ def test_how_often_a_run_is_scored_counts_for_its_branches_where_it_is_asked_for
         branching.resolve(dataclasses.replace(recipe, evaluations=asked))[0].recipe.evaluations for asked in (None, 7)
     ]
     assert found == [2, 7], "the branch's own, and the run's"
+
+
+def test_many_passes_of_a_branch_are_warned_of(
+    recipe: Recipe, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = str(Path(recipe.train_data).parent / "sentences.txt")
+    paths = [
+        written(tmp_path, name, train_data=rows, loss="simcse", batch_size=16, epochs=epochs)
+        for name, epochs in (("long", 12), ("short", 2))
+    ]
+    preparing.prepare(dataclasses.replace(recipe, branches=tuple(f"{path}=0.2" for path in paths)), offline=False)
+    told = [record.message for record in caplog.records if "passes over" in record.message]
+    assert len(told) == 1 and told[0].startswith("the branch long: 12 passes over 64 rows")
 
 
 def test_offline_leaves_out_a_branch_whose_rows_are_elsewhere() -> None:
