@@ -10,8 +10,8 @@
 
 Run:      accelerate launch recipes/lora_minilm.py     (or: hf-simtune tune lora_minilm)
 Cost:     6 minutes on 2 cores of an AMD EPYC in bf16
-Measured: STSb test 82.03 -> 86.46 (two seeds, 86.24 and 86.67; 95 % interval of the gain +3.08 to +5.84), validation
-          86.72 -> 88.76 (88.69 and 88.83), with 2.8 % of the parameters trained; see model_cards/lora_minilm
+Measured: STSb test 82.03 -> 86.42 (three seeds, 86.24 to 86.67; 95 % interval of the gain +3.08 to +5.77), validation
+          86.72 -> 88.82 (88.69 to 88.95), with 2.8 % of the parameters trained; see model_cards/lora_minilm
 Source:   Hu et al. 2021, arXiv:2106.09685; peft
 """
 
