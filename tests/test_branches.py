@@ -295,7 +295,7 @@ def test_many_passes_of_a_branch_are_warned_of(
     ]
     preparing.prepare(dataclasses.replace(recipe, branches=tuple(f"{path}=0.2" for path in paths)), offline=False)
     told = [record.message for record in caplog.records if "passes over" in record.message]
-    assert len(told) == 1 and told[0].startswith("the branch long: 12 passes over 64 rows")
+    assert len(told) == 1 and told[0].startswith("the branch long.py: 12 passes over 65 rows")
 
 
 def test_offline_leaves_out_a_branch_whose_rows_are_elsewhere() -> None:
