@@ -17,7 +17,7 @@ from hf_simtune import catalogue
 from hf_simtune.pairing import RESAMPLES, Placed, by_seed, evaluation, gain, spearman, spread
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import Health, RunRecord
-from hf_simtune.wording import duration, interval, points, signed
+from hf_simtune.wording import interval, points, signed
 
 __all__ = ["FOLDER", "LEVERS", "PLAIN", "SEEDS", "STAGE", "Lever", "page", "recipe"]
 
@@ -86,12 +86,11 @@ def page(cards: Path) -> str | None:
         "choice of rows, not the luck of a seed: for that the range stands beside the mean. Sports is the built-in "
         "corpus, of which no run has seen a row: what was gained or lost elsewhere, in Spearman, and in MRR@10 "
         "\N{MULTIPLICATION SIGN}100 of paraphrases among distractors. Anisotropy is the mean cosine of two different "
-        f"sentences of these rows, the effective rank the number of directions in use; the base has {_lies(base)}. The "
-        "time is the median.",
+        f"sentences of these rows, the effective rank the number of directions in use; the base has {_lies(base)}.",
         "",
         "| lever | runs | validation | gain | 95 % interval | sports | retrieval on sports "
-        "| anisotropy, effective rank | training of one run |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+        "| anisotropy, effective rank |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for name, lever in LEVERS.items():
         runs = _runs(folder / name)
@@ -118,10 +117,9 @@ def _line(lever: Lever, runs: list[Placed], plain: list[Placed]) -> str:
     if pairs := _paired(lever, runs, plain):
         low, middle, high = gain(pairs, "select")
         told, between = signed(middle), interval(low, high)
-    seconds = float(np.median([record.training.seconds for _, record in runs]))
     return (
         f"| {lever.what} | {len(runs)} | {spread(scores)} | {told} | {between} | {spread(sports)} "
-        f"| {_retrieval(runs)} | {_lies([_kept(record) for _, record in runs])} | {duration(seconds)} |"
+        f"| {_retrieval(runs)} | {_lies([_kept(record) for _, record in runs])} |"
     )
 
 
