@@ -9,8 +9,8 @@
 """all-MiniLM-L6-v2 on the scores of the STS Benchmark with AnglELoss: CoSENT on angles in the complex plane.
 
 Run:      accelerate launch recipes/angle_minilm.py     (or: hf-simtune tune angle_minilm)
-Cost:     5 minutes on 2 cores of an AMD EPYC in bf16
-Measured: STSb test 82.03 -> 86.67, +3.34 to +6.03 (95 %), one seed; see model_cards/angle_minilm/42
+Cost:     5 to 8 minutes on 2 cores of an AMD EPYC in bf16, beside other work
+Measured: STSb test 82.03 -> 86.77 (three seeds, 86.67 to 86.95; +3.38 to +6.17); see model_cards/angle_minilm
 Source:   Li and Li 2023, arXiv:2309.12871
 """
 
