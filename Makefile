@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-.PHONY: demo test lint types fast clean cards bench reference
+.PHONY: demo test lint types fast clean cards bench reference torture
 
 # pip builds this package in an environment of its own, which -c does not reach.
 $(VENV)/ready: export PIP_CONSTRAINT = constraints.txt
@@ -66,3 +66,7 @@ ONLY ?=
 reference: $(VENV)/ready
 	$(BIN)/python -m hf_simtune.reference_runs $(if $(HUB),--hub $(HUB)) $(if $(ONLY),--only $(ONLY))
 	$(MAKE) cards
+
+# Everything that tests/ does in part for want of time: a Hub that fails at each request of a push in turn. Minutes.
+torture: $(VENV)/ready
+	$(BIN)/python tests/publish_torture.py

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from hf_simtune.evaluation.sts import SimilarityEvaluator
     from hf_simtune.guard import CollapseGuard
     from hf_simtune.lora import LoRA
+    from hf_simtune.publishing import Published, publish
     from hf_simtune.recipe import Recipe
     from hf_simtune.record import RunRecord
     from hf_simtune.scoring import compare, score
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CollapseGuard",
     "LoRA",
+    "Published",
     "Recipe",
     "Run",
     "RunRecord",
@@ -40,6 +42,7 @@ __all__ = [
     "diagnose",
     "main",
     "metric_path",
+    "publish",
     "score",
     "sweep",
     "tune",
@@ -49,6 +52,7 @@ __all__ = [
 _PLACES = {
     "CollapseGuard": "guard",
     "LoRA": "lora",
+    "Published": "publishing",
     "Recipe": "recipe",
     "Run": "tuning",
     "RunRecord": "record",
@@ -59,6 +63,7 @@ _PLACES = {
     "diagnose": "diagnosing",
     "main": "cli",
     "metric_path": "evaluation.metric",
+    "publish": "publishing",
     "score": "scoring",
     "sweep": "sweeping",
     "tune": "tuning",

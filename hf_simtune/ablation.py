@@ -39,7 +39,6 @@ class Lever:
 
 LEVERS = {
     PLAIN: Lever(what="CoSENT on STSb, as `cosent_minilm`"),
-    "longer": Lever(what="16 passes in place of 4", changes={"epochs": 16, "patience": 5}),
     "soup": Lever(what="the mean of the weights of three trainings", changes={"soup": 3}, seeds=(42,)),
     "keep-base": Lever(what="a fifth of the untouched base in the weights", changes={"keep_base": 0.2}),
     "simcse-branch": Lever(

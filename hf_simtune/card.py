@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import math
 import re
@@ -21,15 +22,25 @@ from hf_simtune.card_losses import loss_words, papers
 from hf_simtune.card_metadata import kept_base, metadata
 from hf_simtune.card_text import Markdown, code, escape
 from hf_simtune.errors import RunError
+from hf_simtune.hub_names import HUB_ID
 from hf_simtune.record import RunRecord
 
-__all__ = ["render"]
+__all__ = ["Release", "render"]
 
 TEMPLATES = Path(__file__).with_name("templates")
 PICTURE = re.compile(r"(?:[\w-][\w.-]*/)*[\w-][\w.-]*", re.ASCII)  # a relative path that needs no escape
 
 
-def render(record: RunRecord, pictures: Sequence[tuple[str, str]] = ()) -> str:
+@dataclasses.dataclass(frozen=True)
+class Release:
+    """Where a model is published, for the card that goes with it."""
+
+    hub_id: str  # ORG/NAME
+    allowed: tuple[str, ...] = ()  # what spoke against it and was allowed, each a sentence's worth
+    claims: bool = True  # whether the metadata may tell scores
+
+
+def render(record: RunRecord, pictures: Sequence[tuple[str, str]] = (), release: Release | None = None) -> str:
     """The whole card: YAML metadata and Markdown.
 
     Text that came from data, files or a person is escaped; no text of a row is shown unless the record holds examples.
@@ -37,10 +48,11 @@ def render(record: RunRecord, pictures: Sequence[tuple[str, str]] = ()) -> str:
     Args:
         record: the run.
         pictures: (path, what there is to see) of each picture, the path relative to the card: ``plots/scores.png``.
+        release: where it is published; None of the card that lies in the run's folder.
 
     Raises:
         RunError: the record has no primary comparison, so there is nothing that a card could say; or the path of a
-            picture is not a relative one of letters, digits, '.', '_' and '-'.
+            picture is not a relative one of letters, digits, '.', '_' and '-'; or the release's name is no ORG/NAME.
     """
     if not any(found.role == "report" for found in record.evaluations):
         raise RunError("the record has no evaluation with the role 'report'; a card states one primary comparison")
@@ -49,7 +61,23 @@ def render(record: RunRecord, pictures: Sequence[tuple[str, str]] = ()) -> str:
             f"a card shows no picture at {', '.join(map(repr, bad))}: it must be a relative path of letters, digits, "
             "'.', '_' and '-', as in plots/scores.png"
         )
-    page = _environment().get_template("card.md.jinja").render(_facts(record), pictures=pictures)
+    if release and not HUB_ID.fullmatch(release.hub_id):
+        raise RunError(f"a card is published at ORG/NAME, and {release.hub_id!r} is no such name")
+    facts = _facts(record)
+    if release and not release.claims:
+        facts["front_matter"] = front_matter(record, claims=False)
+    page = (
+        _environment()
+        .get_template("card.md.jinja")
+        .render(
+            facts,
+            pictures=pictures,
+            release=release,
+            allowed=release.allowed if release else (),
+            loads_as=Markdown(release.hub_id if release else "model"),
+            recheck=code(f"hf-simtune score {release.hub_id} --data {record.report.source.title}") if release else "",
+        )
+    )
     return str(page)
 
 
@@ -118,6 +146,7 @@ def _environment() -> ImmutableSandboxedEnvironment:
         cell=lambda example, column: escape(example.get(column, ""), limit=300),
         code=code,
         curve=evaluation.curve,
+        correlation=lambda value: Markdown(wording.points(value)),
         data=provenance.data,
         difference=evaluation.difference,
         duration=lambda seconds: escape(wording.duration(seconds)),
@@ -153,6 +182,9 @@ def _environment() -> ImmutableSandboxedEnvironment:
     return environment
 
 
-def front_matter(record: RunRecord) -> Markdown:
-    """The metadata as YAML, one line per value, so that no value can end the block."""
-    return Markdown(yaml.safe_dump(metadata(record), sort_keys=False, allow_unicode=True, width=math.inf))
+def front_matter(record: RunRecord, *, claims: bool = True) -> Markdown:
+    """The metadata as YAML, one line per value, so that no value can end the block; without ``claims`` no scores."""
+    value = metadata(record)
+    if not claims:
+        value.pop("model-index", None)
+    return Markdown(yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=math.inf))

@@ -9,9 +9,10 @@ from typing import Any
 
 from hf_simtune.card_losses import losses_of
 from hf_simtune.card_text import clean
+from hf_simtune.hub_names import HUB_ID
 from hf_simtune.record import Evaluation, RunRecord, Score, Source
 
-__all__ = ["HUB_ID", "WELL_KNOWN", "check_metadata", "data_name", "hub_data_id", "kept_base", "metadata"]
+__all__ = ["WELL_KNOWN", "check_metadata", "data_name", "hub_data_id", "kept_base", "metadata"]
 
 KEYS = {
     *("base_model", "base_model_relation", "datasets", "language", "library_name", "license", "license_link"),
@@ -20,7 +21,6 @@ KEYS = {
 REQUIRED = ("library_name", "pipeline_tag", "license", "tags")
 RELATIONS = ("adapter", "finetune", "merge", "quantized")
 PIPELINE_TAGS = ("sentence-similarity", "feature-extraction")
-HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 # Public data sets that the shipped recipes name: a local copy of one is listed under its name, never with a revision.
 WELL_KNOWN = frozenset(

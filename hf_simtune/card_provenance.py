@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from hf_simtune.card_metadata import HUB_ID, data_name
+from hf_simtune.card_metadata import data_name
 from hf_simtune.card_text import Markdown, code, escape, shown
+from hf_simtune.hub_names import HUB_ID
 from hf_simtune.record import Evaluation, ModelFacts, RunRecord, Source
 
 __all__ = [

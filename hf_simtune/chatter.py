@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-__all__ = ["calm_libraries", "listen"]
+__all__ = ["calm_libraries", "listen", "processes", "speaks"]
 
 
 def listen(*, quiet: bool) -> None:
@@ -24,6 +24,16 @@ def listen(*, quiet: bool) -> None:
         os.environ["TQDM_DISABLE"] = "1"
         os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
         os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
+
+
+def processes() -> int:
+    """How many processes torchrun or accelerate started for one training."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def speaks() -> bool:
+    """Whether this process tells people what comes of a run: it is alone, or the first of several."""
+    return processes() == 1 or os.environ.get("RANK", "0") == "0"
 
 
 def calm_libraries(*, quiet: bool) -> None:

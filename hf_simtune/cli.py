@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from hf_simtune import arguments as arguments_of
-from hf_simtune import catalogue, chatter, commands, flags, run_commands
-from hf_simtune.errors import RequestError, SimtuneError
+from hf_simtune import catalogue, chatter, commands, flags, publish_command, run_commands
+from hf_simtune.errors import LeftAloneError, RequestError, RunError, SimtuneError
 from hf_simtune.recipe import Recipe
 
 __all__ = ["main"]
@@ -19,7 +19,9 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": commands.bench,
     "compare": commands.compare,
     "diagnose": commands.diagnose,
+    "export": publish_command.export,
     "generate": commands.generate,
+    "publish": publish_command.publish,
     "recipes": commands.recipes,
     "score": commands.score,
     "sweep": run_commands.sweep,
@@ -39,7 +41,8 @@ def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoRetu
     except SimtuneError as error:
         from hf_simtune import terminal
 
-        terminal.error(str(error))
+        if chatter.speaks() or (isinstance(error, RunError) and not isinstance(error, LeftAloneError)):
+            terminal.error(str(error))
         status = error.exit_status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

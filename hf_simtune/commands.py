@@ -44,11 +44,12 @@ def score(arguments: argparse.Namespace) -> int:
             "similarity": scored.similarity,
             "prompt": scored.prompt,
         }
-        terminal.plain(json.dumps({**facts, **dataclasses.asdict(scored.score)}))
+        claim = scored.claim and {**dataclasses.asdict(scored.claim), "holds": scored.claim.holds}
+        terminal.plain(json.dumps({**facts, **dataclasses.asdict(scored.score), "claim": claim}))
     else:
         terminal.show_score(scored)
         _tell_prompts([scored], arguments.prompt)
-    return 0 if scored.score.undefined is None else 1
+    return 0 if scored.score.undefined is None and (scored.claim is None or scored.claim.holds) else 1
 
 
 def compare(arguments: argparse.Namespace) -> int:

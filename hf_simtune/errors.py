@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-__all__ = ["DataError", "HubError", "RequestError", "RunError", "SimtuneError", "joined"]
+__all__ = ["DataError", "HubError", "LeftAloneError", "RequestError", "RunError", "SimtuneError", "joined"]
 
 
 class SimtuneError(Exception):
@@ -46,6 +46,10 @@ class HubError(SimtuneError):
 
 class RunError(SimtuneError):
     """A run started and could not be brought to its end."""
+
+
+class LeftAloneError(RunError):
+    """Another process of the same training has ended, and has told why."""
 
 
 def joined(errors: Sequence[SimtuneError]) -> SimtuneError:

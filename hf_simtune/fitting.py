@@ -17,6 +17,7 @@ from hf_simtune.evaluation.health import harm
 from hf_simtune.evaluation.sts import Model, SimilarityEvaluator
 from hf_simtune.preparing import MAIN, Prepared, PreparedBranch
 from hf_simtune.progress import ProgressBar
+from hf_simtune.ranks import ALONE, Ranks
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import Checkpoint, Health, Ingredient
 from hf_simtune.run_callback import RunCallback
@@ -49,7 +50,7 @@ class Fitted:
     start: float | None = None  # Spearman, on the selection rows, of the weights that training went on from
 
 
-def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> Fitted:
+def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, world: Ranks = ALONE) -> Fitted:
     """Train as the recipe has it, taking up what there is in the folder.
 
     With a soup (Wortsman et al. 2022, arXiv:2203.05482) each seed starts from the same weights, and its best
@@ -65,6 +66,7 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
         folder: takes checkpoints and logs; of several trainings, one folder in it for each.
         prepared: with the untouched model.
         callback: that has scored it.
+        world: of several processes, which this is. All of them return what the first has found.
     """
     seeds = [(plan.recipe.seed + APART * number) % 2**32 for number in range(plan.recipe.soup)]
     alone = len(seeds) == 1 and not plan.recipe.keep_base and not prepared.branches
@@ -73,7 +75,7 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
     if begun is not None:
         log.info("going on from %s, which scores %.2f on the selection rows", plan.recipe.start, 100 * begun)
     if alone:
-        return dataclasses.replace(_Seed(plan, folder, prepared, callback).fitted(), start=begun)
+        return dataclasses.replace(_Seed(plan, folder, prepared, callback, world).fitted(), start=begun)
     trainings = [_Training(plan.recipe, prepared, seed) for seed in seeds]
     for number, branch in enumerate(prepared.branches, start=1):
         apart = _as_prepared(prepared, branch)
@@ -89,13 +91,13 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> 
         set_seed(one.seed)
         if callback.guard:  # which looks where the training is scored
             callback.guard.checks = schedule.evaluations(one.recipe)
-        runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, one.prepared, callback).fitted())
+        runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, one.prepared, callback, world).fitted())
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
     # The seeds of one training stand together.
     means = [kept[first : first + len(seeds)] for first in range(0, len(kept), len(seeds))]
     parts = [branch.share for branch in prepared.branches]
     prepared.model.load_state_dict(_average(means, [1 - math.fsum(parts), *parts], base, plan.recipe.keep_base))
-    fitted = _stirred(plan, folder, prepared, callback, list(zip(trainings, runs, strict=True)))
+    fitted = _stirred(plan, folder, prepared, callback, list(zip(trainings, runs, strict=True)), world)
     return dataclasses.replace(fitted, start=begun)
 
 
@@ -133,8 +135,8 @@ def _as_prepared(prepared: Prepared, branch: PreparedBranch) -> Prepared:
 class _Seed:
     """One training."""
 
-    def __init__(self, plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback) -> None:
-        self.plan, self.folder, self.prepared, self.callback = plan, folder, prepared, callback
+    def __init__(self, plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, world: Ranks) -> None:
+        self.plan, self.folder, self.prepared, self.callback, self.world = plan, folder, prepared, callback, world
         self.evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
         recipe, key = plan.recipe, self.evaluator.best_model_key
         self.stopper = schedule.StopWithoutGain(key, schedule.patience(recipe), schedule.warmup(recipe))
@@ -151,7 +153,8 @@ class _Seed:
             prompt=prepared.base.prompt,
         )
         self.watch = Stopwatch(folder, self._shares)
-        self.trainer.add_callback(self.watch)
+        if world.first:
+            self.trainer.add_callback(self.watch)
 
     def _shares(self) -> dict[str, float]:
         return {
@@ -162,10 +165,15 @@ class _Seed:
 
     def fitted(self) -> Fitted:
         """Train to the end, or see that it was reached."""
-        trainer, callback = self.trainer, self.callback
         losses = list(self.prepared.losses.values())
         with freed_memory_kept(), sorted_forward(self.prepared.model, losses, self.plan.forward) as sorted_:
             self._train()
+        self.world.wait()
+        return self.world.told(self._found(refused=sorted_.refused if sorted_ else 0))
+
+    def _found(self, *, refused: int) -> Fitted:
+        """What the folder and the trainer's state tell of the training."""
+        trainer, callback = self.trainer, self.callback
         state = trainer.state
         history = train.checkpoints(self.folder, callback.base_score("select"), state)
         seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
@@ -175,7 +183,7 @@ class _Seed:
             steps=state.global_step,
             final_loss=seen[-1] if seen else None,
             stopped=self.stopper.stopped or callback.stopped,
-            refused=sorted_.refused if sorted_ else 0,
+            refused=refused,
             health=callback.health,
             soup=(),
             seconds=self.watch.seconds(),
@@ -183,7 +191,8 @@ class _Seed:
 
     def _train(self) -> None:
         trainer = self.trainer
-        checkpoint = train.last_checkpoint(self.folder)
+        with self.world.in_turn():
+            checkpoint = train.last_checkpoint(self.folder)
         if checkpoint:
             self.watch.go_on_from(train.state_of(checkpoint).global_step)
         if checkpoint and self.stopper.look(train.state_of(checkpoint)):
@@ -196,11 +205,19 @@ class _Seed:
         with warnings.catch_warnings():
             # The libraries warn each other of a method of theirs that is to go (sentence-transformers 6.2).
             warnings.filterwarnings("ignore", r".*gradient_checkpointing_enable", FutureWarning)
+            # And, of several processes, of two of torch's (accelerate 1.15, sentence-transformers 6.2).
+            warnings.filterwarnings("ignore", r"`broadcast_buffers` is deprecated", FutureWarning)
+            warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather", FutureWarning)
             trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
 
 
 def _stirred(
-    plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, runs: Sequence[tuple[_Training, Fitted]]
+    plan: Plan,
+    folder: Path,
+    prepared: Prepared,
+    callback: RunCallback,
+    runs: Sequence[tuple[_Training, Fitted]],
+    world: Ranks,
 ) -> Fitted:
     """The trainings one after the other, and their mean, which is in the model, as one more step."""
     points, health, steps, epochs = [runs[0][1].history[0]], list(runs[0][1].health[:1]), 0, 0.0
@@ -211,7 +228,9 @@ def _stirred(
         health += [dataclasses.replace(h, step=steps + h.step, epoch=epochs + h.epoch) for h in run.health[1:]]
         steps, epochs = steps + run.steps, epochs + run.history[-1].epoch
     evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
-    (found,) = evaluator(prepared.model, output_path=str(folder), epoch=epochs, steps=steps + 1).values()
+    (found,) = evaluator(
+        prepared.model, output_path=str(folder) if world.first else None, epoch=epochs, steps=steps + 1
+    ).values()
     own = sum(run.history[-1].epoch for one, run in runs if not one.branch)  # passes over the run's own rows
     mean = Checkpoint(step=steps + 1, epoch=own, spearman=None if math.isnan(found) else found, of=AVERAGE)
     looked = callback.look(prepared.model, mean.step, epochs)

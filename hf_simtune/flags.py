@@ -15,7 +15,7 @@ from hf_simtune.branches import named_branches
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE, optional
-from hf_simtune.recipe import Recipe, fields
+from hf_simtune.recipe import RELEASE, Recipe, fields
 from hf_simtune.rules import named_losses
 from hf_simtune.words import Words
 
@@ -244,7 +244,7 @@ def command(
     shown = dataclasses.asdict(recipe) if whole else without_paths(recipe)
     for name, hint, _, _ in fields():
         value = getattr(recipe, name)
-        if value == getattr(origin, name) or name == "title":
+        if value == getattr(origin, name) or name == "title" or (not whole and name in RELEASE):
             continue
         if hint is bool:
             words.append(flag(name) if value else flag(name).replace("--", "--no-", 1))

@@ -14,8 +14,8 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from accelerate.state import AcceleratorState  # type: ignore[import-untyped]
-from accelerate.utils import DistributedType, broadcast_object_list  # type: ignore[import-untyped]
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType, broadcast_object_list
 from numpy.typing import NDArray
 from sentence_transformers import SparseEncoder
 from torch import Tensor, nn

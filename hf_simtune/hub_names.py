@@ -1,12 +1,19 @@
-"""Which names stand for something on the Hub."""
+"""Which names stand for something on the Hub, and what a name there looks like."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-__all__ = ["FILE_ENDINGS", "is_hub_name"]
+__all__ = ["FILE_ENDINGS", "HUB_ID", "is_hub_id", "is_hub_name"]
 
 FILE_ENDINGS = (".csv", ".tsv", ".jsonl", ".ndjson", ".json", ".parquet", ".txt", ".gz")
+HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}/[A-Za-z0-9][A-Za-z0-9._-]{0,95}")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether it is ``ORG/NAME`` in the signs that the Hub allows."""
+    return bool(HUB_ID.fullmatch(name))
 
 
 def is_hub_name(name: str) -> bool:

@@ -17,6 +17,7 @@ class Loss:
     papers: tuple[str, ...] = ()  # what a card cites: keys of templates/card_citation.md.jinja
     temperature: bool = True  # it divides similarities by one
     in_batch: bool = False  # every other positive of a batch is a negative, so that no text may come twice in one
+    ranks: bool = False  # it compares the pairs of a batch with each other
     cached: bool = False  # it runs mini-batches of its own, with the gradients of the whole batch
 
 
@@ -40,9 +41,9 @@ LOSSES: dict[str, Loss] = {
         cached=True,
     ),
     # https://kexue.fm/archives/8847: the order of the similarities follows the order of the scores.
-    "cosent": Loss(shapes=("scored",), dense="CoSENTLoss", sparse="SparseCoSENTLoss", papers=("cosent",)),
+    "cosent": Loss(shapes=("scored",), dense="CoSENTLoss", sparse="SparseCoSENTLoss", papers=("cosent",), ranks=True),
     # Li and Li 2023, arXiv:2309.12871: CoSENT on angles in the complex plane.
-    "angle": Loss(shapes=("scored",), dense="AnglELoss", sparse="SparseAnglELoss", papers=("angle",)),
+    "angle": Loss(shapes=("scored",), dense="AnglELoss", sparse="SparseAnglELoss", papers=("angle",), ranks=True),
     # Reimers and Gurevych 2019, arXiv:1908.10084: the cosine is the score, in squared error.
     "cosine": Loss(
         shapes=("scored",), dense="CosineSimilarityLoss", sparse="SparseCosineSimilarityLoss", temperature=False

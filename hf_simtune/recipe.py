@@ -12,11 +12,11 @@ from hf_simtune.branches import ALLOWED as BRANCHES
 from hf_simtune.branches import in_order, named_branches, wrong
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import field, fraction, one_of, positive, rising, wrong_fields
-from hf_simtune.hub_names import is_hub_name
+from hf_simtune.hub_names import is_hub_id, is_hub_name
 from hf_simtune.lora import LoRA
 from hf_simtune.rules import LOSS_SHAPES, MINI_BATCH, named_losses, together
 
-__all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "SCHEDULERS", "SHAPES", "Recipe", "fields"]
+__all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "RELEASE", "SCHEDULERS", "SHAPES", "Recipe", "fields"]
 
 SHAPES = ("pairs", "scored", "triplets", "sentences")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -27,6 +27,11 @@ ON_COLLAPSE = ("warn", "stop", "ignore")
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BUILTIN_MINILM = "builtin:all-MiniLM-L6-v2"
 BUILTIN_SPLADE = "builtin:splade-MiniLM-L6"  # MiniLM with a masked-language head that nobody has trained
+RELEASE = (
+    "push_to_hub",
+    "hub_model_id",
+    "hub_private_repo",
+)  # what becomes of a run, and nothing of its model
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,12 +110,10 @@ class Recipe:
         "0 to below 1",
     )
     select_on: str | None = field(
-        None,
-        "scored rows on which the best checkpoint is chosen (default: kept from the training rows)",
+        None, "scored rows on which the best checkpoint is chosen (default: kept from the training rows)"
     )
     report_on: str | None = field(
-        None,
-        "scored rows for the verdict, on which the run selects nothing (default: kept from the training rows)",
+        None, "scored rows for the verdict, on which the run selects nothing (default: kept from the training rows)"
     )
     eval_columns: tuple[str, ...] | None = field(
         None,
@@ -236,6 +239,10 @@ class Recipe:
         "plain; plain on a GPU",
         *one_of(*FORWARDS),
     )
+
+    push_to_hub: bool = field(False, "publish the run when it is over, if nothing of it speaks against that")
+    hub_private_repo: bool = field(False, "with --push-to-hub: a new repository is private")
+    hub_model_id: str | None = field(None, "with --push-to-hub: where to (default: YOU/NAME)", is_hub_id, "ORG/NAME")
 
     # No flag: a card is to name what offline() replaced, not what anybody typed.
     stand_in_for: str | None = field(

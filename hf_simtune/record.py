@@ -20,6 +20,7 @@ __all__ = [
     "Checkpoint",
     "DenseBelow",
     "Evaluation",
+    "Exported",
     "FurtherData",
     "Health",
     "Ingredient",
@@ -139,6 +140,17 @@ class DenseBelow:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Exported:
+    """The tuned model in one format, on the report rows."""
+
+    file: str  # below the model's folder; "" of the original
+    megabytes: float  # of the file, 10**6 bytes; of the original's weights in memory
+    spearman: float | None  # -1..1
+    sentences_per_second: float  # on the CPU of the machine that exported it
+    sha256: str = ""  # of the file
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunRecord:
     """Everything known about a run. Written once, when it is over."""
 
@@ -163,6 +175,7 @@ class RunRecord:
     reindex: Reindex | None = None  # whether an index of the base's vectors must be rebuilt
     dense: DenseBelow | None = None  # of a run that put an autoencoder on a dense model
     saved: str = "model"  # what model/ holds: "model", "adapter" (needs its base), "merged"; "" where the script saves
+    exports: tuple[Exported, ...] = ()  # the original first, then the files of `hf-simtune export`
     script: bool = False  # trained by a script of the user's own; ``recipe`` then holds the trainer's arguments
 
     @property

@@ -314,4 +314,6 @@ UNREAD: dict[str, tuple[tuple[str, ...], Rule]] = {
     "mini_batch": (("loss", "more_data"), _mini_batch),
     "negative_margin": (("mine_negatives",), _negative_margin),
     "flops_weight": (("sparse",), _flops_weight),
+    "hub_model_id": (("push_to_hub",), lambda recipe: iter(() if recipe.push_to_hub else ["it is for --push-to-hub"])),
 }
+UNREAD["hub_private_repo"] = UNREAD["hub_model_id"]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_simtune import branching, catalogue, flags, hub_names, model_names, recipe
-from hf_simtune.chatter import calm_libraries
+from hf_simtune.chatter import calm_libraries, speaks
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE
@@ -101,17 +101,26 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
         return 0
     calm_libraries(quiet=arguments.quiet)
     from hf_simtune import terminal_run, threads, tuning
+    from hf_simtune.release import UnpublishedError
 
     threads.settle()
-    run = tuning.tune(
-        chosen,
-        offline=arguments.offline,
-        out=arguments.out,
-        resume=arguments.resume,
-        publish_examples=arguments.publish_examples,
-        origin=(target, own),
-    )
-    terminal_run.show_run(run.record, run.folder)
+    try:
+        run = tuning.tune(
+            chosen,
+            offline=arguments.offline,
+            out=arguments.out,
+            resume=arguments.resume,
+            publish_examples=arguments.publish_examples,
+            origin=(target, own),
+        )
+    except UnpublishedError as error:
+        terminal_run.show_run(error.run.record, error.run.folder)
+        raise
+    if not speaks():
+        return 0
+    terminal_run.show_run(run.record, run.folder, published=run.published is not None)
+    if run.published:
+        terminal.show_published(run.published, dry_run=False)
     return 0
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hf_simtune.errors import RequestError
 from hf_simtune.plain import build
-from hf_simtune.recipe import Recipe
+from hf_simtune.recipe import RELEASE, Recipe
 
 __all__ = ["Plan", "RunFolder"]
 
@@ -34,6 +34,7 @@ class Plan:
     starts: int = 1
     start_weights: str | None = None  # SHA-256 of the model that training goes on from
     branches: tuple[Recipe, ...] = ()  # as they are trained
+    processes: int = 1  # that train together
 
     def differences(self, other: Plan) -> list[str]:
         """What another start would do differently from this one; empty when it goes on with the same run."""
@@ -44,6 +45,8 @@ class Plan:
             found.append("the base model's weights are not those that the run started from")
         if self.start_weights != other.start_weights:
             found.append(f"the weights of --start {self.recipe.start} are not those that the run went on from")
+        if self.processes != other.processes:
+            found.append(f"{self.processes} processes trained it, and now there are {other.processes}")
         for part, fingerprint in self.fingerprints.items():
             if other.fingerprints.get(part) != fingerprint:
                 found.append(f"the {part} rows are not those that the run started with")
@@ -53,7 +56,9 @@ class Plan:
 def _changed(mine: Recipe, theirs: Recipe) -> list[str]:
     """The fields in which two recipes differ, each a sentence."""
     values = [
-        (field.name, getattr(mine, field.name), getattr(theirs, field.name)) for field in dataclasses.fields(Recipe)
+        (field.name, getattr(mine, field.name), getattr(theirs, field.name))
+        for field in dataclasses.fields(Recipe)
+        if field.name not in RELEASE
     ]
     return [f"--{name.replace('_', '-')} was {was!r} and is now {now!r}" for name, was, now in values if was != now]
 
@@ -91,6 +96,25 @@ class RunFolder:
             folder.trainer.mkdir()
             return folder
         raise RequestError(f"there are a thousand runs {name}-{time} in {parent}")
+
+    @classmethod
+    def finished(cls, path: Path) -> RunFolder:
+        """The folder of a run that is over.
+
+        Raises:
+            RequestError: no such folder, not a run's, or an unfinished one.
+        """
+        folder = cls(path)
+        if folder.record.is_file():
+            return folder
+        if folder.plan.is_file():
+            raise RequestError(
+                f"the run in {path} is not finished: it has no record.json",
+                hint=f"Go on with it: hf-simtune tune --resume {path}",
+            )
+        raise RequestError(
+            f"no finished run at {path}: there is no record.json", hint="A run's folder is runs/NAME-TIME"
+        )
 
     @classmethod
     def unfinished(cls, path: Path) -> RunFolder:

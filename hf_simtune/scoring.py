@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hf_simtune import models, scores_file
 from hf_simtune.before_after import groups
+from hf_simtune.claims import Claim, claim_of
 from hf_simtune.data.load import load
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation import compare as bootstrap
@@ -38,6 +39,7 @@ class Scored:
     gold: NDArray[np.float64]
     similarities: NDArray[np.float64]
     prompt: str | None = None  # what stood before each sentence, "" where nothing; None: encoded earlier, in a run
+    claim: Claim | None = None  # what the model's own record says of these rows
 
 
 def score(
@@ -72,17 +74,20 @@ def score(
     gold = np.asarray(rows["score"], dtype=np.float64)
     encoded = sts.encode(encoder, rows, progress=progress)
     found = encoded.similarities()
+    scored = sts.score(gold, found, encoded.activity)
+    claim = claim_of(model, revision, facts.weights_sha256, loaded.source.fingerprint, scored)
     return Scored(
         model=facts.name,
         evaluation=loaded.source.title,
         fingerprint=loaded.source.fingerprint,
-        score=sts.score(gold, found, encoded.activity),
+        score=scored,
         similarity=facts.similarity,
         row=np.asarray(rows["row"], dtype=np.int64),
         group=groups(rows),
         gold=gold,
         similarities=found,
         prompt=facts.prompt,
+        claim=claim if prompt is None else None,
     )
 
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from hf_simtune import branching, flags, model_names, several_page
+from hf_simtune.chatter import processes
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.hub_names import is_hub_name
@@ -86,6 +87,10 @@ def check(planned: Plan) -> list[str]:
     own = planned.origin.model_revision if planned.origin else None
     if planned.recipe.model_revision not in (None, own):
         found.append("--model-revision is of one model: leave it out where several are tuned")
+    if processes() > 1:
+        found.append(f"{processes()} processes train one run together: start several runs from one process")
+    if planned.recipe.push_to_hub:
+        found.append("--push-to-hub publishes one run: leave it out, and publish the one that you choose")
     if planned.recipe.start is not None:
         found.append("--start was tuned from one base: leave it out where several are tuned")
     if planned.offline:

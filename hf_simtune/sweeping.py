@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from hf_simtune import branching, flags, model_names, rules, search, sweep_page
+from hf_simtune.chatter import processes
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE, wrong_fields
 from hf_simtune.hub_names import is_hub_name
-from hf_simtune.recipe import Recipe, fields
+from hf_simtune.recipe import RELEASE, Recipe, fields
 from hf_simtune.run_set import Runs, RunSet
 from hf_simtune.set_plan import Axis, Cell, Plan, folder_for, label, shown, value_text
 from hf_simtune.sweep_figures import figures, selection
@@ -132,6 +133,10 @@ def check(planned: Plan) -> list[str]:
         return found
     if not any(len(axis.values) > 1 for axis in planned.axes):
         return ["no field has several values: nothing to sweep over"]
+    if processes() > 1:
+        found.append(f"{processes()} processes train one run together: start several runs from one process")
+    if planned.recipe.push_to_hub or any(axis.field in RELEASE for axis in planned.axes):
+        found.append("--push-to-hub publishes one run: leave it out, and publish the one that wins")
     everything = grid(planned)
     if planned.trials is not None:
         found += search.problems(planned.trials, len(everything))

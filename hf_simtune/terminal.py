@@ -20,8 +20,9 @@ from hf_simtune import wording
 if TYPE_CHECKING:
     from hf_simtune.diagnosing import Diagnosis
     from hf_simtune.evaluation.compare import Comparison
+    from hf_simtune.publishing import Published
     from hf_simtune.recipe import Recipe
-    from hf_simtune.record import Score
+    from hf_simtune.record import RunRecord, Score
     from hf_simtune.scoring import Scored
 
 __all__ = [
@@ -165,6 +166,8 @@ def show_score(scored: Scored) -> None:
         f"(x 100, {scored.score.n:,} rows, {scored.similarity})",
         soft_wrap=True,
     )
+    if scored.claim:
+        out.print(Text(scored.claim.sentence(), style="green" if scored.claim.holds else "red"), soft_wrap=True)
 
 
 def show_comparison(first: Scored, others: Sequence[tuple[Scored, Comparison]]) -> None:
@@ -225,6 +228,42 @@ def show_told(told: Told) -> None:
     out.print(table)
     for line in told.after:
         out.print(line, soft_wrap=True)
+
+
+def show_published(done: Published, *, dry_run: bool) -> None:
+    """What was sent, where it is, and how it is loaded."""
+    for reason in done.allowed:
+        note(f"allowed: {reason.name}: {reason.told}")
+    if done.left_out:
+        note(f"stays here: {', '.join(done.left_out)}")
+    if dry_run:
+        plain(f"{done.repository} would get {len(done.files)} files: {', '.join(done.files)}")
+        return
+    if not done.changed and not done.gone:
+        plain(f"{done.repository} has this run already, at {done.commit}: nothing was sent")
+    else:
+        gone = f", and {len(done.gone)} of an earlier run taken away" if done.gone else ""
+        plain(f"{done.repository}: {len(done.changed)} files in one commit, {done.commit}{gone}")
+    if done.stayed:
+        plain(f"there too, and not of a run: {', '.join(done.stayed)}")
+    plain(done.proof)
+    plain(f"page        {done.pull_request or done.url}")
+    kind = "SentenceTransformer" if done.kind == "dense" else "SparseEncoder"
+    revision = done.commit if done.pull_request else done.tag
+    plain(f'load        {kind}("{done.repository}"' + (f', revision="{revision}")' if revision else ")"))
+
+
+def show_exports(record: RunRecord, run: Path) -> None:
+    """Each format beside the original."""
+    out = console()
+    table = Table(title=f"{record.name} on {record.report.source.title}", title_justify="left")
+    table.add_column("file")
+    for heading in ("MB", "Spearman x 100", "sentences a second"):
+        table.add_column(heading, justify="right")
+    for one in record.exports:
+        name = str(run / "model" / one.file) if one.file else "the model as it is"
+        table.add_row(name, f"{one.megabytes:,.1f}", wording.points(one.spearman), f"{one.sentences_per_second:,.0f}")
+    out.print(table)
 
 
 def show_places(folder: Path, page: Path, run: Path | None = None) -> None:

@@ -98,7 +98,7 @@ def _notes(record: RunRecord) -> Iterator[str]:
         yield reindex_sentence(record.reindex)
 
 
-def show_run(record: RunRecord, folder: Path) -> None:
+def show_run(record: RunRecord, folder: Path, *, published: bool = False) -> None:
     """The before/after table, the verdict, where everything is, and what to type next."""
     out = console()
     out.print()
@@ -124,6 +124,9 @@ def show_run(record: RunRecord, folder: Path) -> None:
             soft_wrap=True,
         )
         return
+    if record.verdict == "improved" and not published:
+        words = shlex.join([program(), "publish", str(folder), "--to", "ORG/NAME"])
+        out.print(f"publish     {words}", soft_wrap=True)
     data = record.report.source
     again = data.title if data.kind in ("hub", "builtin") and not data.part else "YOUR_SCORED_ROWS.csv"
     words = shlex.join([program(), "score", str(folder / "model"), "--data", again])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -12,7 +11,6 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-import torch
 from transformers import set_seed
 
 from hf_simtune import (
@@ -24,6 +22,8 @@ from hf_simtune import (
     models,
     precision,
     preparing,
+    ranks,
+    release,
     saving,
     training_facts,
     writing,
@@ -31,8 +31,10 @@ from hf_simtune import (
 from hf_simtune.errors import RequestError
 from hf_simtune.hub_names import is_hub_name
 from hf_simtune.preparing import Prepared
+from hf_simtune.ranks import Ranks
 from hf_simtune.recipe import MINILM, Recipe
 from hf_simtune.record import RunRecord
+from hf_simtune.release import Run
 from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan, RunFolder
 from hf_simtune.speed import choose
@@ -40,14 +42,6 @@ from hf_simtune.speed import choose
 __all__ = ["Run", "tune"]
 
 log = logging.getLogger("hf_simtune")
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """A finished run: its folder and its record."""
-
-    folder: Path
-    record: RunRecord
 
 
 class Clock:
@@ -90,8 +84,8 @@ def tune(
 
     Raises:
         RequestError: the recipe, the data or the model cannot be used; nothing was trained.
-        HubError: something on the Hub could not be reached.
-        RunError: the run could not be brought to its end.
+        HubError: something on the Hub could not be reached, or with ``push_to_hub`` did not take the run.
+        RunError: the run could not be brought to its end, or is not to be published; a finished one stays as it is.
     """
     folder = RunFolder.unfinished(Path(resume)) if resume is not None else None
     first = folder.read_plan() if folder else None
@@ -99,16 +93,22 @@ def tune(
         offline = first.offline
     asked = recipe
     recipe = _stand_in((recipe.offline() if offline else recipe), origin).checked()
-    _one_process()
+    world = ranks.begin()
+    if world.size > 1 and recipe.more_data:
+        raise RequestError("--more-data: several processes would draw from different sets in one step; train in one")
+    to = world.told(release.target(recipe, offline=offline) if world.first else None)
     if not folder and Path(out).exists() and not Path(out).is_dir():
         raise RequestError(f"--out {out} is a file: name a folder")
     commit = machine.commit()
     clock = Clock()
     set_seed(recipe.seed)
-    mode, why = (first.precision, first.precision_reason) if first else precision.decide(recipe.precision)
-    with clock.phase("load"):
-        prepared = preparing.prepare(recipe, offline=offline, precision=mode, progress=_shown())
+    decided = (first.precision, first.precision_reason) if first else precision.decide(recipe.precision)
+    mode, why = world.told(decided)
+    with clock.phase("load"), world.in_turn():
+        prepared = preparing.prepare(recipe, offline=offline, precision=mode, progress=_shown(), processes=world.size)
     base = prepared.base
+    world.agree("training rows", {name: len(rows) for name, rows in prepared.rows.items()})
+    world.agree("rows and weights", {**prepared.inputs.fingerprints, "base": base.weights_sha256})
     if first:
         forward, forward_reason = first.forward, first.forward_reason
     else:
@@ -140,19 +140,27 @@ def tune(
         base_weights=base.weights_sha256,
         start_weights=prepared.start.facts.weights_sha256 if prepared.start else None,
         branches=tuple(branch.recipe for branch in prepared.branches),
+        processes=world.size,
         fingerprints=prepared.inputs.fingerprints,
         publish_examples=publish_examples,
         commit=commit,
     )
     if folder and first:
         plan = _taken_up(folder, first, plan)
-    else:
-        folder = RunFolder.create(Path(out), recipe.name, datetime.now().strftime("%Y%m%d-%H%M%S"))
-    folder.write_plan(plan)
+    folder, plan = world.told((folder or _begun(Path(out), recipe, world), plan))
+    if world.first:
+        folder.write_plan(plan)
     log.info("run folder: %s", folder.path)
     log.info("precision: %s (%s)", plan.precision, plan.precision_reason)
     log.info("forward pass: %s (%s)", plan.forward, plan.forward_reason)
-    return _run(plan, folder, prepared, clock)
+    if prepared.across:
+        log.info("%d processes: %s", world.size, prepared.across)
+    run = _run(plan, folder, prepared, clock, world)
+    if not world.first:
+        return run
+    if to is None:
+        return run
+    return dataclasses.replace(run, published=release.publish(run, to, private=recipe.hub_private_repo))
 
 
 def _stand_in(recipe: Recipe, origin: tuple[str, Recipe] | None) -> Recipe:
@@ -166,22 +174,10 @@ def _shown() -> bool:
     return sys.stderr.isatty() and log.isEnabledFor(logging.INFO)
 
 
-def _one_process() -> None:
-    """Refuse what would train something else than the record says.
-
-    Raises:
-        RequestError: several processes, or several GPUs, which the Trainer would take for one larger batch.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise RequestError(
-            "several processes at once are not supported yet",
-            hint="As in: CUDA_VISIBLE_DEVICES=0 accelerate launch --num_processes 1 recipes/mnrl_minilm.py",
-        )
-    if torch.cuda.device_count() > 1:
-        raise RequestError(
-            f"{torch.cuda.device_count()} GPUs are visible: the batch would silently be that many times as large",
-            hint="Show it one: CUDA_VISIBLE_DEVICES=0 before the command",
-        )
+def _begun(out: Path, recipe: Recipe, world: Ranks) -> RunFolder:
+    """A new run folder; the others than the first of several processes are told where it is."""
+    now = datetime.now().strftime("%Y%m%d-%H%M%S")
+    return RunFolder.create(out, recipe.name, now) if world.first else RunFolder(out)
 
 
 def _taken_up(folder: RunFolder, first: Plan, plan: Plan) -> Plan:
@@ -199,14 +195,20 @@ def _taken_up(folder: RunFolder, first: Plan, plan: Plan) -> Plan:
     return dataclasses.replace(first, starts=first.starts + 1, commit=commit, publish_examples=publish)
 
 
-def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run:
+def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock, world: Ranks) -> Run:
+    """Train; the first of several processes scores and writes, the others wait for its record."""
     recipe, inputs = plan.recipe, prepared.inputs
     callback = RunCallback(recipe, inputs)
+    if not world.first:
+        callback.set_up_guard()
+        fitting.fit(plan, folder.trainer, prepared, callback, world)
+        world.wait()
+        return Run(folder.path, RunRecord.load(folder.record))
     with clock.phase("score base"):
         rows = ", ".join(f"{len(part.loaded.dataset):,} of {part.loaded.source.title}" for part in callback.rows)
         log.info("scoring the untouched base on %s", rows)
         callback.begin(prepared.model, progress=_shown())
-    fitted = fitting.fit(plan, folder.trainer, prepared, callback)
+    fitted = fitting.fit(plan, folder.trainer, prepared, callback, world)
     clock.seconds |= {name: round(value, 2) for name, value in fitted.seconds.items()}
     best = fitted.best
     with clock.phase("save"):
@@ -238,4 +240,5 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock) -> Run
         saved=saved,
     )
     writing.write(folder, record, [*compared.parts, *([below[0]] if below else [])], callback.rows)
+    world.wait()
     return Run(folder.path, record)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import torch
 
-__all__ = ["weights_sha256"]
+__all__ = ["sha256_of", "weights_sha256"]
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def weights_sha256(model: torch.nn.Module) -> str:

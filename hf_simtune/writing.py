@@ -7,11 +7,12 @@ from collections.abc import Sequence
 
 from hf_simtune import card, card_plots, report, scores_file
 from hf_simtune.before_after import Rows
+from hf_simtune.card import Release
 from hf_simtune.record import RunRecord
 from hf_simtune.run_folder import RunFolder
 from hf_simtune.scores_file import RowScores
 
-__all__ = ["write"]
+__all__ = ["card_of", "tell", "write"]
 
 
 def write(folder: RunFolder, record: RunRecord, parts: Sequence[RowScores], rows: Sequence[Rows]) -> None:
@@ -20,17 +21,11 @@ def write(folder: RunFolder, record: RunRecord, parts: Sequence[RowScores], rows
     Texts of the rows go into the report alone, which stays on this machine.
     """
     scores_file.write(folder.scores, parts)
-    alone = card_plots.alt_texts(record)
     drawn = card_plots.render(record, parts)
-    pictures = [(f"{folder.plots.name}/{name}", alone[name]) for name in drawn]
     folder.plots.mkdir(exist_ok=True)
     for name, content in drawn.items():
         (folder.plots / name).write_bytes(content)
-    text = card.render(record, pictures=pictures)
-    folder.card.write_text(text, encoding="utf-8")
-    if folder.model.is_dir():
-        (folder.model / "README.md").write_text(text, encoding="utf-8")
-        shutil.copytree(folder.plots, folder.model / folder.plots.name, dirs_exist_ok=True)
+    tell(folder, record)
     texts = {
         (part.loaded.source.title, int(row)): (first, second)
         for part in rows
@@ -40,3 +35,21 @@ def write(folder: RunFolder, record: RunRecord, parts: Sequence[RowScores], rows
     }
     folder.report.write_text(report.render(record, parts, texts=texts), encoding="utf-8")
     record.save(folder.record)
+
+
+def tell(folder: RunFolder, record: RunRecord) -> None:
+    """Write the card, with the pictures that are there; beside the model too."""
+    text = card_of(folder, record)
+    folder.card.write_text(text, encoding="utf-8")
+    if folder.model.is_dir():
+        (folder.model / "README.md").write_text(text, encoding="utf-8")
+        shutil.copytree(folder.plots, folder.model / folder.plots.name, dirs_exist_ok=True)
+
+
+def card_of(folder: RunFolder, record: RunRecord, release: Release | None = None) -> str:
+    """The card of a run with the pictures in its folder; with ``release``, of the model as it is published."""
+    words = card_plots.alt_texts(record)
+    there = [name for name in words if (folder.plots / name).is_file()]
+    return card.render(
+        record, pictures=[(f"{folder.plots.name}/{name}", words[name]) for name in there], release=release
+    )

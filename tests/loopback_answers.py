@@ -19,6 +19,7 @@ TOKEN = "hf_loopback_only"
 """What pushes need. It opens nothing but a loopback Hub."""
 
 _DATE = "2026-01-01T00:00:00.000Z"  # of every commit: nothing here depends on the clock
+_PULL = "refs/pr/"
 _BRANCH = re.compile(r"[\w][\w./-]*")
 
 # Ids are matched lazily, so that `gpt2/tree/main` and `org/name/tree/main` are both understood.
@@ -171,8 +172,9 @@ class _Answers:
             return [{"name": name, "ref": f"refs/{place}/{name}", "targetCommit": sha} for name, sha in refs.items()]
 
         repository = self.repository
+        branches = {name: sha for name, sha in repository.branches.items() if not name.startswith(_PULL)}
         tags = listed(repository.tags, "tags")
-        return Reply(body={"branches": listed(repository.branches, "heads"), "tags": tags, "converts": []})
+        return Reply(body={"branches": listed(branches, "heads"), "tags": tags, "converts": []})
 
     def commits(self) -> Reply:
         def listed(commit: Commit) -> dict[str, Any]:
@@ -181,7 +183,6 @@ class _Answers:
         return Reply(body=[listed(commit) for commit in self.repository.history(self.part.get("revision", "main"))])
 
     def preupload(self) -> Reply:
-        self._no_pull_request()
         self.repository.writable()
         tree = self.at.tree
         files: list[dict[str, Any]] = []
@@ -210,16 +211,17 @@ class _Answers:
         return Reply(body={})
 
     def commit(self) -> Reply:
-        self._no_pull_request()
         lines = [_json(line) for line in self.request.body.splitlines() if line.strip()]
-        repository = self.repository
-        made = repository.commit(self.part["revision"], lines, self.store.objects)
-        url = f"{self.request.url}/{repository.url_path}/commit/{made.sha}"
-        return Reply(body={"success": True, "commitOid": made.sha, "commitUrl": url, "hookOutput": ""})
-
-    def _no_pull_request(self) -> None:
+        repository, branch = self.repository, self.part["revision"]
+        answer = {"success": True, "hookOutput": ""}
         if self.request.asks("create_pr"):
-            raise Refused(501, "a loopback Hub has no pull requests")
+            number = 1 + sum(name.startswith(_PULL) for name in repository.branches)
+            made = repository.propose(f"{_PULL}{number}", branch, lines, self.store.objects)
+            answer["pullRequestUrl"] = f"{self.request.url}/{repository.url_path}/discussions/{number}"
+        else:
+            made = repository.commit(branch, lines, self.store.objects)
+        url = f"{self.request.url}/{repository.url_path}/commit/{made.sha}"
+        return Reply(body=answer | {"commitOid": made.sha, "commitUrl": url})
 
     def branch(self) -> Reply:
         repository, name = self.repository, self.part["revision"]

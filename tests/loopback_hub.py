@@ -8,7 +8,7 @@ They read `HF_ENDPOINT` when they are imported: use it from a subprocess, with t
         assert ("GET", "/datasets/me/pairs/resolve/main/README.md", 200) in hub.requests
 
 It answers what huggingface_hub 2.4, datasets 5.2 and transformers 5.23 ask when they load and push, and no more: no
-Xet, no pull requests, no listing in pages. Anything else is answered with 404 and shows in `requests`.
+Xet, no listing in pages; a pull request is one commit. Anything else is answered with 404 and shows in `requests`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,10 @@ import json
 import os
 import re
 import socket
+import struct
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -29,15 +31,16 @@ from pathlib import Path
 from socketserver import TCPServer
 from types import TracebackType
 from typing import Any, BinaryIO
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from loopback_answers import TOKEN, USER, Reply, Request, answer
 from loopback_repos import Refused, Store
 
-__all__ = ["TOKEN", "USER", "LoopbackHub", "Refused"]
+__all__ = ["SILENCE", "TOKEN", "USER", "LoopbackHub", "Refused"]
 
 _BODY_LIMIT = 1 << 30  # bytes: far above any model that a test pushes
 _PIECE = 1 << 20
+SILENCE = 3.0  # seconds
 _FOREIGN = ("HF_", "HUGGINGFACE_", "HUGGING_FACE_", "TRANSFORMERS_", "SENTENCE_TRANSFORMERS_HOME")
 _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 
@@ -49,6 +52,8 @@ class _Fault:
     status: int
     times: int
     headers: Mapping[str, str] = field(default_factory=dict)
+    how: str = "answer"
+    skip: int = 0
 
 
 class LoopbackHub:
@@ -120,17 +125,46 @@ class LoopbackHub:
         return kept | ours | more
 
     def fail(
-        self, method: str, pattern: str, status: int = 500, times: int = 1, headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        pattern: str,
+        status: int = 500,
+        times: int = 1,
+        headers: Mapping[str, str] | None = None,
+        *,
+        how: str = "answer",
+        skip: int = 0,
     ) -> None:
         """Answer the next `times` requests of that method ("*": any) whose path matches with `status` and `headers`.
 
         `pattern` is a regular expression, found anywhere in the decoded path. Clients try 429, 500, 502, 503 and 504
         again on many requests, up to five times and ever more slowly (`headers={"Retry-After": "0"}` makes it a second
         each); 403 or 501 fails at once.
+
+        `how`: "answer" does that; "reset" drops the connection before the body is read, "lost" after the request was
+        carried out, and "silent" keeps it open for `SILENCE` seconds without a word. They are logged with status 0.
+        `skip` lets so many matching requests pass first.
         """
         re.compile(pattern)
         with self._lock:
-            self._faults.append(_Fault(method, pattern, status, times, headers or {}))
+            self._faults.append(_Fault(method, pattern, status, times, headers or {}, how, skip))
+
+    def due(self, method: str, path: str) -> _Fault | None:
+        """The fault that a request meets, counted as met."""
+        with self._lock:
+            for fault in self._faults:
+                if fault.times and fault.method in ("*", method) and re.search(fault.pattern, path):
+                    if fault.skip:
+                        fault.skip -= 1
+                        continue
+                    fault.times -= 1
+                    return fault
+        return None
+
+    def calm(self) -> None:
+        """Forget the faults that nobody met."""
+        with self._lock:
+            self._faults.clear()
 
     def read(self, kind: str, name: str, path: str, revision: str = "main") -> bytes:
         """A file's content; `kind` is "models" or "datasets". Raises `Refused` where a client would be answered 404."""
@@ -147,14 +181,12 @@ class LoopbackHub:
         with self._lock:
             return self._store.get(kind, name).at(revision).sha
 
-    def reply_to(self, request: Request) -> Reply:
+    def reply_to(self, request: Request, fault: _Fault | None = None) -> Reply:
         """The answer to a request, a fault that was asked for, or 500 (kept for the end) where the hub has a bug."""
         try:
             with self._lock:
-                for fault in self._faults:
-                    if fault.times and fault.method in ("*", request.method) and re.search(fault.pattern, request.path):
-                        fault.times -= 1
-                        raise Refused(fault.status, "a fault that the test asked for", headers=fault.headers)
+                if fault and fault.how == "answer":
+                    raise Refused(fault.status, "a fault that the test asked for", headers=fault.headers)
                 reply = answer(self._store, request)
         except Refused as refused:
             coded = {"X-Error-Code": refused.code} if refused.code else {}
@@ -162,7 +194,7 @@ class LoopbackHub:
         except Exception as error:  # noqa: BLE001 - kept, and raised again when the hub is left
             self.errors.append(error)
             reply = Reply(500, {"error": f"the loopback Hub failed: {error!r}"})
-        self.requests.append((request.method, request.path, reply.status))
+        self.requests.append((request.method, request.path, 0 if fault and fault.how == "lost" else reply.status))
         return reply
 
 
@@ -212,13 +244,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def reply(self) -> None:
         self.close_connection = True
+        parts = urlsplit(self.path)
+        fault = self.server.hub.due(self.command, unquote(parts.path))
+        if fault and fault.how in ("reset", "silent"):
+            self.server.hub.requests.append((self.command, unquote(parts.path), 0))
+            if fault.how == "silent":
+                time.sleep(SILENCE)
+            self._drop()
+            return
         body = self._body()
         if body is None:
             return
-        parts = urlsplit(self.path)
         headers = {name.lower(): value for name, value in self.headers.items()}
         hub = self.server.hub
-        reply = hub.reply_to(Request(self.command, parts.path, parse_qs(parts.query), headers, body, hub.url))
+        reply = hub.reply_to(Request(self.command, parts.path, parse_qs(parts.query), headers, body, hub.url), fault)
+        if fault and fault.how == "lost":
+            self._drop()
+            return
         if reply.file is None:
             text = json.dumps(reply.body).encode()
             self._send(reply, io.BytesIO(text), len(text))
@@ -228,6 +270,11 @@ class _Handler(BaseHTTPRequestHandler):
                 self._send(reply, stream, reply.end - reply.start)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = reply
+
+    def _drop(self) -> None:
+        """End the connection at once, with a reset."""
+        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.connection.close()
 
     def _body(self) -> bytes | None:
         """The request's body; None, and already answered where anyone listens, if it cannot be read."""

@@ -205,6 +205,15 @@ class Repository:
         if self.read_only:
             raise Refused(403, f"{self.name} is served from a folder and takes no push")
 
+    def propose(self, pull: str, branch: str, lines: Iterable[dict[str, Any]], objects: Objects) -> Commit:
+        """A pull request of one commit on `branch`, which stays where it is."""
+        self.branches[pull] = self.at(branch).sha
+        try:
+            return self.commit(pull, lines, objects)
+        except Refused:
+            del self.branches[pull]
+            raise
+
     def commit(self, branch: str, lines: Iterable[dict[str, Any]], objects: Objects) -> Commit:
         """Apply the lines of a commit request (header, file, lfsFile, deletedFile, deletedFolder): all or nothing."""
         self.writable()

@@ -227,11 +227,12 @@ def filled() -> Recipe:
         evaluations=3,
         patience=3,
         branches=("simcse_unsup=0.3",),
+        hub_model_id="me/model",
     )
 
 
 def test_the_word_none_unsets_every_optional_field_and_no_other() -> None:
-    assert len(OPTIONAL) == 23, "give a new optional field a value in filled()"
+    assert len(OPTIONAL) == 24, "give a new optional field a value in filled()"
     assert None not in [getattr(filled(), name) for name in OPTIONAL]
     for name in OPTIONAL:
         assert parse([flags.flag(name), "none"], filled()) == dataclasses.replace(filled(), **{name: None})  # type: ignore[arg-type]
@@ -243,9 +244,15 @@ def test_the_word_none_unsets_every_optional_field_and_no_other() -> None:
 @given(st.sets(st.sampled_from(OPTIONAL)))
 def test_the_printed_command_unsets_what_its_origin_has(names: set[str]) -> None:
     changed = dataclasses.replace(filled(), **dict.fromkeys(names))  # type: ignore[arg-type]
-    words = shlex.split(flags.command(changed, filled(), "x"))
+    words = shlex.split(flags.command(changed, filled(), "x", whole=True))
     assert parse(words[3:], filled()) == changed
     assert words.count("none") == len(names)
+
+
+def test_a_command_for_others_publishes_nothing() -> None:
+    changed = dataclasses.replace(BASE, push_to_hub=True, hub_model_id="me/model", hub_private_repo=True, seed=7)
+    assert flags.command(changed, BASE, "x") == "hf-simtune tune x --seed 7"
+    assert parse(shlex.split(flags.command(changed, BASE, "x", whole=True))[3:], BASE) == changed
 
 
 def test_a_value_that_looks_like_a_flag_is_printed_such_that_it_is_read_as_one_value() -> None:

@@ -21,6 +21,7 @@ from hf_simtune.card_training import FORMER
 from hf_simtune.data import export
 from hf_simtune.data.sports import generate
 from hf_simtune.plain import build
+from hf_simtune.publish_reasons import REASONS
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
 
@@ -30,6 +31,8 @@ IN_CI = {"make demo", "make test"}
 INSTALL = {"python -m venv .venv && . .venv/bin/activate", "pip install -c constraints.txt -e '.[offline]'"}
 
 
+# Run by test_ranks, on a tiny model.
+SEVERAL = ("ACCELERATE_USE_CPU=1 ", "accelerate launch --config_file ")
 MOST_TRAININGS = 6  # of ten seconds and more each; what teaches as well without being run has --dry-run
 MOST_BYTES = 3_000_000  # of pictures in the tree
 
@@ -52,8 +55,8 @@ def trains(line: str) -> bool:
 def test_the_readme_has_commands_and_each_is_of_a_known_kind() -> None:
     found = commands()
     assert len(found) >= 30
-    assert len(examples()) == 2
-    assert 5 <= sum(map(trains, found)) + len(examples()) <= MOST_TRAININGS
+    assert len(examples()) == 3
+    assert 5 <= sum(map(trains, found)) + 2 <= MOST_TRAININGS
     ci = (CHECKOUT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     for line in found:
         if line in IN_CI:
@@ -61,6 +64,9 @@ def test_the_readme_has_commands_and_each_is_of_a_known_kind() -> None:
         elif line in INSTALL:
             made = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
             assert "-m venv" in made and "-c constraints.txt -e '.[offline" in made
+        elif line.startswith(SEVERAL):
+            files = re.findall(r"recipes/[\w/.]+", line)
+            assert all((CHECKOUT / file).is_file() for file in files), line
         else:
             assert line.startswith(("hf-simtune ", ".venv/bin/accelerate launch recipes/mnrl_minilm.py")), line
 
@@ -118,7 +124,7 @@ def test_every_other_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, di
     example = "runs/mnrl_minilm-20261120-120000"
     ran = 0
     for line in commands():
-        if line in IN_CI | INSTALL or runs_nothing(line):
+        if line in IN_CI | INSTALL or runs_nothing(line) or line.startswith(SEVERAL):
             continue
         words = shlex.split(line)
         if words[0] == ".venv/bin/accelerate":
@@ -136,10 +142,19 @@ def test_every_other_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, di
         if resuming:
             (made[0]).rename(folder / "kept.json")  # an unfinished run is one without a record
         done = run(words, environment, folder)
+        if line.startswith("hf-simtune publish") and done.returncode == 2:  # so few rows are no evidence
+            found = [name for name in REASONS if f"{name}: " in done.stderr]
+            done = run([*words, "--allow", *found], environment, folder)
         assert done.returncode == 0, f"{line}\n{done.stderr[-3000:]}"
+        if "score ORG/NAME" in line:
+            assert re.search(r"claimed ([\d.]+), measured \1: the same", done.stdout), done.stdout
         assert "Traceback" not in done.stderr
         ran += 1
-    assert ran >= 9
+    assert ran >= 11
+    loaded = run(
+        [sys.executable, "-c", examples()[2] + "print(model.encode('A team wins.').shape)"], environment, folder
+    )
+    assert loaded.stdout == "(384,)\n", loaded.stderr
     merged = [RunRecord.load(path) for path in folder.glob("runs/cosent_minilm-*/record.json")]
     assert [record.saved for record in merged if record.training.best_step] in ([], ["merged"])
     assert [record.training.lora is not None for record in merged] == [True]

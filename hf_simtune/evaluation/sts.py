@@ -80,8 +80,14 @@ def encode(
     first, second = list(rows["sentence1"]), list(rows["sentence2"])
     distinct = {sentence: index for index, sentence in enumerate(dict.fromkeys(first + second))}
     with undisturbed(model):
+        # With a device, as otherwise other processes would encode their share, and in a training's half precision.
         vectors = model.encode(
-            list(distinct), prompt=prompt, batch_size=batch_size, convert_to_tensor=True, show_progress_bar=progress
+            list(distinct),
+            prompt=prompt,
+            batch_size=batch_size,
+            convert_to_tensor=True,
+            show_progress_bar=progress,
+            device=str(model.device),
         )
     sides = [np.asarray([distinct[sentence] for sentence in side], dtype=np.int64) for side in (first, second)]
     return Encoded(model, vectors.float(), *sides)

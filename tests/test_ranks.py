@@ -1,0 +1,185 @@
+"""Two processes that train one model: one score, one record, one card, and the gradients of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from accelerate.commands.config.config_args import load_config_from_file
+from conftest import CHECKOUT
+from published import teachable
+from safetensors.torch import load_file
+from tiny import tiny_static
+
+from hf_simtune import cli, losses, ranks
+from hf_simtune.recipe import Recipe
+from hf_simtune.record import RunRecord
+
+CONFIGURATIONS = sorted((CHECKOUT / "recipes" / "accelerate").glob("*.yaml"))
+RUN = {"two_cpu_processes", "one_process"}  # the others are parsed alone
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+SCORED = ["--model", "tiny", "--select-on", "select.csv", "--report-on", "report.csv"]
+SHORT = [*SCORED, "--epochs", "2", "--learning-rate", "0.03", "--evaluations", "2", "--precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tiny model and rows that it can learn from."""
+    folder = tmp_path_factory.mktemp("place")
+    teachable(tiny_static(folder / "tiny"), folder)
+    return folder
+
+
+def started(place: Path, launch: list[str], *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT), "ACCELERATE_USE_CPU": "1"} | more
+    return subprocess.run(
+        [*launch, *words], capture_output=True, text=True, cwd=place, env=environment, timeout=300, check=False
+    )
+
+
+def tuned(place: Path, out: str, launch: list[str], *words: str) -> Path:
+    """The folder of the one run that a command leaves."""
+    done = started(place, launch, "-m", "hf_simtune", "tune", *words, "--out", out)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("run folder") == 1, "each process told the result"
+    (run,) = (place / out).iterdir()
+    return run
+
+
+def record_of(run: Path) -> RunRecord:
+    return RunRecord.load(run / "record.json")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_train_as_one_with_the_whole_batch_and_score_once(place: Path) -> None:
+    two = tuned(place, "two", LAUNCH, "pairs.csv", *SHORT, "--batch-size", "8")
+    one = tuned(place, "one", [sys.executable], "pairs.csv", *SHORT, "--batch-size", "16")
+    record = record_of(two)
+    assert (record.training.processes, record_of(one).training.processes) == (2, 1)
+    assert "negatives from all 2 processes, 16 rows a step" in record.training.across
+    assert record.training.across in (two / "README.md").read_text(encoding="utf-8")
+    assert "8 \N{MULTIPLICATION SIGN} 2 processes" in (two / "README.md").read_text(encoding="utf-8")
+    assert record.training.steps == record_of(one).training.steps == 2 * 640 // 16
+    lines = [json.loads(line) for line in (two / "trainer" / "scored.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [40, 80], "each score once"
+    pairs = [load_file(run / "model" / "model.safetensors") for run in (one, two)]
+    for name, value in pairs[0].items():
+        assert torch.allclose(value, pairs[1][name], atol=1e-4), name
+    assert record.verdict == "improved"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_pairs_are_compared_within_a_process_and_the_run_says_so(place: Path) -> None:
+    words = ["report.csv", "--loss", "cosent", "--model", "tiny", "--select-on", "select.csv", "--epochs", "1"]
+    done = started(
+        place, LAUNCH, "-m", "hf_simtune", "tune", *words, "--batch-size", "8", "--precision", "fp32", "--out", "scored"
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (place / "scored").iterdir()
+    told = "CoSENTLoss compares the 8 pairs of a process with each other, and not across processes"
+    assert told in done.stderr and told in record_of(run).training.across
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_mean_of_several_trainings_goes_with_several_processes(place: Path) -> None:
+    run = tuned(place, "soup", LAUNCH, "pairs.csv", *SHORT, "--batch-size", "8", "--soup", "2")
+    assert len(record_of(run).training.soup) == 2 and record_of(run).verdict == "improved"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("name", "processes"), [("two_cpu_processes", 2), ("one_process", 1)])
+def test_a_recipe_runs_with_the_configuration_of_accelerate(place: Path, name: str, processes: int) -> None:
+    script = place / "mine.py"
+    script.write_text(
+        "from hf_simtune import Recipe, main\n"
+        'RECIPE = Recipe(name="mine", train_data="pairs.csv", model="tiny", select_on="select.csv",\n'
+        '    report_on="report.csv", learning_rate=0.03, batch_size=8, evaluations=1, precision="fp32")\n'
+        'if __name__ == "__main__":\n    main(RECIPE)\n'
+    )
+    config = CHECKOUT / "recipes" / "accelerate" / f"{name}.yaml"
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--config_file", str(config)]
+    done = started(place, launch, str(script), "--out", name)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (place / name).iterdir()
+    assert record_of(run).training.processes == processes and done.stdout.count("run folder") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_what_two_processes_began_is_not_taken_up_by_one(place: Path) -> None:
+    run = tuned(place, "begun", LAUNCH, "pairs.csv", *SHORT, "--batch-size", "8")
+    (run / "record.json").unlink()
+    done = started(place, [sys.executable], "-m", "hf_simtune", "tune", "--resume", str(run))
+    assert done.returncode == 2 and "2 processes trained it, and now there are 1" in done.stderr
+    wrong = started(place, LAUNCH, "-m", "hf_simtune", "tune", "pairs.csv", "--epochs", "-1")
+    assert wrong.returncode != 0 and wrong.stderr.count("error: --epochs") == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--more-data", "cosent=report.csv"], "--more-data: several processes would draw from different sets"),
+        (["--batch-size", "400"], "do not fill one batch of 400 for each of 2 processes"),
+        (["--train-data", "none.csv"], "none.csv"),
+    ],
+)
+def test_what_does_not_go_with_several_processes_is_refused_once(place: Path, words: list[str], told: str) -> None:
+    done = started(place, LAUNCH, "-m", "hf_simtune", "tune", "pairs.csv", *SHORT, *words, "--out", "refused")
+    assert done.returncode != 0 and done.stderr.count("error: ") == 1 and told in done.stderr
+    assert not list(place.glob("refused/*/record.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_run_of_two_processes_is_taken_up_again_with_the_same_weights(place: Path) -> None:
+    run = tuned(place, "whole", LAUNCH, "pairs.csv", *SHORT, "--batch-size", "8")
+    weights = record_of(run).tuned.weights_sha256
+    (run / "record.json").unlink()
+    for path in (run / "trainer").glob("checkpoint-80/**/*"):
+        if path.is_file():
+            path.unlink()
+    done = started(place, LAUNCH, "-m", "hf_simtune", "tune", "--resume", str(run))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert record_of(run).training.resumed == 1 and record_of(run).tuned.weights_sha256 == weights
+
+
+def test_a_sweep_is_of_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(SystemExit):
+        cli.main(argv=["sweep", "builtin:sports/pairs:train", "--temperature", "0.05", "0.1", "--dry-run"])
+    assert "2 processes train one run together" in capsys.readouterr().err
+
+
+def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    assert ranks.begin() == ranks.ALONE and ranks.ALONE.first
+    assert ranks.ALONE.told("x") == "x"
+    assert losses.across(["mnrl"], Recipe(train_data="x.csv"), 1) == ""
+
+
+@pytest.mark.parametrize("path", CONFIGURATIONS, ids=lambda path: path.stem)
+def test_every_configuration_is_one_for_accelerate_and_says_whether_it_was_run(path: Path) -> None:
+    value = load_config_from_file(str(path))
+    assert value.num_machines == 1 and value.num_processes >= 1
+    assert ("Untested" in path.read_text(encoding="utf-8")) == (path.stem not in RUN)
+
+
+def test_there_is_a_configuration_for_each_way() -> None:
+    assert [path.stem for path in CONFIGURATIONS] == [
+        "one_process",
+        "several_gpus",
+        "two_cpu_processes",
+        "zero2",
+    ]
