@@ -12,6 +12,7 @@ from hf_simtune.card_evaluation import share
 from hf_simtune.card_losses import loss_words
 from hf_simtune.card_provenance import link, model_link
 from hf_simtune.card_text import Markdown, code
+from hf_simtune.recipe import RELEASE
 from hf_simtune.record import Checkpoint, ModelFacts, RunRecord, Source, Training
 
 __all__ = [
@@ -52,7 +53,7 @@ def settings(record: RunRecord) -> list[tuple[str, Markdown]]:
     if record.script:
         given = ((name, value) for name, value in record.recipe.items() if not PRIVATE.search(name))
         return [(name, text.setting(value)) for name, value in given if value is not None and value != ""]
-    idle = {*TOLD_ELSEWHERE, *FORMER}
+    idle = {*TOLD_ELSEWHERE, *FORMER, *RELEASE}
     losses = (record.training.loss, *(more.loss for more in record.training.further))
     if not any(loss.startswith("cached_") for loss in losses):
         idle.add("mini_batch")

@@ -181,8 +181,8 @@ def _several(word: str, given: list[str], known: list[str]) -> str | None:
 
 
 def without_paths(recipe: Recipe) -> dict[str, Any]:
-    """The recipe as a plain dictionary in which local files and folders go by their names alone."""
-    value = dataclasses.asdict(recipe)
+    """What decides a run, as a plain dictionary in which local files and folders go by their names alone."""
+    value = {name: held for name, held in dataclasses.asdict(recipe).items() if name not in RELEASE}
     value["model"] = folder_name(value["model"])
     value["start"] = recipe.start and folder_name(recipe.start)
     for name in ("train_data", "select_on", "report_on"):

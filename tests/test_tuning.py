@@ -398,10 +398,11 @@ def test_two_runs_in_the_same_second_get_folders_of_their_own(tmp_path: Path) ->
     assert (first, second) == ("x-20260101-000000", "x-20260101-000000-1")
 
 
-def test_several_processes_are_refused_for_now(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_have_not_met_do_not_train(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RequestError, match="several processes"):
+    with pytest.raises(RunError, match="2 processes were started, and 1 have met"):
         tune(small(model), out=tmp_path)
+    assert not list(tmp_path.iterdir())
 
 
 def test_gold_scores_and_similarities_on_file_are_finite(finished: tuple[Path, RunRecord]) -> None:
