@@ -115,6 +115,12 @@ def begin() -> Ranks:
             "FSDP spreads the weights over the processes, and a run compares and saves whole ones",
             hint="As in: accelerate launch --config_file recipes/accelerate/several_gpus.yaml recipes/NAME.py",
         )
+    if missing := [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]:
+        raise RequestError(
+            f"WORLD_SIZE is {size}, and {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set: nobody "
+            "started the other processes",
+            hint="Start them with torchrun or accelerate launch, or unset WORLD_SIZE for one process",
+        )
     from accelerate.state import PartialState
 
     state = PartialState(cpu=not torch.cuda.is_available())

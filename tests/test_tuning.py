@@ -398,9 +398,13 @@ def test_two_runs_in_the_same_second_get_folders_of_their_own(tmp_path: Path) ->
     assert (first, second) == ("x-20260101-000000", "x-20260101-000000-1")
 
 
-def test_processes_that_have_not_met_do_not_train(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_that_nobody_started_do_not_train(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RunError, match="2 processes were started, and 1 have met"):
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(RequestError, match=r"WORLD_SIZE is 2, and RANK, LOCAL_RANK, .* are not set"):
         tune(small(model), out=tmp_path)
     assert not list(tmp_path.iterdir())
 
