@@ -22,7 +22,7 @@ from hf_simtune.card_losses import loss_words, papers
 from hf_simtune.card_metadata import kept_base, metadata
 from hf_simtune.card_text import Markdown, code, escape
 from hf_simtune.errors import RunError
-from hf_simtune.hub_names import HUB_ID
+from hf_simtune.hub_names import is_hub_id
 from hf_simtune.record import RunRecord
 
 __all__ = ["Release", "render"]
@@ -61,7 +61,7 @@ def render(record: RunRecord, pictures: Sequence[tuple[str, str]] = (), release:
             f"a card shows no picture at {', '.join(map(repr, bad))}: it must be a relative path of letters, digits, "
             "'.', '_' and '-', as in plots/scores.png"
         )
-    if release and not HUB_ID.fullmatch(release.hub_id):
+    if release and not is_hub_id(release.hub_id):
         raise RunError(f"a card is published at ORG/NAME, and {release.hub_id!r} is no such name")
     facts = _facts(record)
     if release and not release.claims:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
@@ -41,11 +39,9 @@ def eval_results(record: RunRecord, hub_id: str) -> dict[str, str]:
         ):
             path = f"{FOLDER}/{name.rpartition('/')[2]}.yaml"
             files.setdefault(path, []).append(_entry(record, evaluation, name, hub_id))
-    return {path: yaml.safe_dump(_listed(entries), sort_keys=False) for path, entries in files.items()}
-
-
-def _listed(entries: list[EvalResultEntry]) -> list[dict[str, Any]]:
-    return eval_result_entries_to_yaml(entries)
+    return {
+        path: yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False) for path, entries in files.items()
+    }
 
 
 def _entry(record: RunRecord, evaluation: Evaluation, name: str, hub_id: str) -> EvalResultEntry:

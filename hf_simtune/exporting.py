@@ -44,6 +44,8 @@ def export(run: Path | str) -> RunRecord:
     """
     folder = RunFolder.finished(Path(run))
     record = RunRecord.load(folder.record)
+    if record.tuned.kind != "dense":
+        raise RequestError(f"{run} holds a sparse encoder, and an export is of a dense model")
     if record.saved == "adapter":
         raise RequestError(
             f"{run} holds adapters, which load on their base and are no graph of their own",
@@ -53,10 +55,7 @@ def export(run: Path | str) -> RunRecord:
     report = inputs.prepare(plan.recipe, offline=plan.offline).report
     if report.source.fingerprint != record.report.source.fingerprint:
         raise RequestError("the report rows are other ones by now than the run had: nothing could be compared")
-    model = SentenceTransformer(str(folder.model), device="cpu") if record.tuned.kind == "dense" else None
-    if model is None:
-        raise RequestError(f"{run} holds a sparse encoder, and an export is of a dense model")
-    model.float()
+    model = SentenceTransformer(str(folder.model), device="cpu").float()
     first, second = report.dataset["sentence1"], report.dataset["sentence2"]
     texts = list(dict.fromkeys([*first, *second]))
     files = onnx_export.export(model, folder.model, texts[:64])

@@ -82,7 +82,7 @@ def send(
     commit, pull_request = head, None
     if changed or gone:
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
-            CommitOperationAdd(name, _content(files[name])) for name in changed
+            CommitOperationAdd(name, files[name]) for name in changed
         ]
         operations += [CommitOperationDelete(name) for name in gone]
         try:
@@ -157,10 +157,6 @@ def _arrived(api: HfApi, to: str, files: Files, head: str) -> str | None:
 def _tagged(api: HfApi, to: str, tag: str) -> str | None:
     """The commit that a tag names; None where there is no such tag."""
     return next((known.target_commit for known in api.list_repo_refs(to).tags if known.name == tag), None)
-
-
-def _content(held: bytes | Path) -> bytes | str:
-    return held if isinstance(held, bytes) else str(held)
 
 
 def _hashes(held: bytes | Path) -> set[str]:

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer, SparseEncoder
+from sentence_transformers import SentenceTransformer
 from torch import nn
 
 from hf_simtune.errors import RequestError, RunError
-from hf_simtune.evaluation.sts import Model
 
 __all__ = ["FP32", "INT8", "OnnxModel", "export", "refused"]
 
@@ -28,12 +27,12 @@ NEAR = 1e-4  # by which an fp32 embedding may differ
 BATCH = 32
 
 
-def refused(model: Model) -> list[str]:
+def refused(model: SentenceTransformer) -> list[str]:
     """Why a model is not exported, in sentences."""
     missing = [name for name in ("onnx", "onnxruntime") if importlib.util.find_spec(name) is None]
     problems = [f"an export needs the package {name}" for name in missing]
-    if isinstance(model, SparseEncoder) or model.transformers_model is None:
-        problems.append("an export is of a dense model with one transformer; static and sparse models have none here")
+    if model.transformers_model is None:
+        problems.append("an export is of a dense model with one transformer, and a static one has none")
     return problems
 
 

@@ -30,20 +30,19 @@ _NAMES = {
 
 
 def collect(
-    folder: RunFolder, texts: Mapping[str, str], exports: Collection[str] = (), pictures: Collection[str] = ()
+    folder: RunFolder, exports: Collection[str] = (), pictures: Collection[str] = ()
 ) -> tuple[dict[str, bytes | Path], list[str]]:
     """The files of a run by their path in the repository, and those of its model's folder that are left out.
 
     Args:
         folder: a finished run.
-        texts: further files by their path, such as README.md.
         exports: files of the model in other formats.
         pictures: names of the run's own plots.
 
     Raises:
         RunError: there are no weights, record or scores; or the file of scores holds more than a run writes.
     """
-    files: dict[str, bytes | Path] = {name: text.encode() for name, text in texts.items()}
+    files: dict[str, bytes | Path] = {}
     left = []
     for path in sorted(folder.model.rglob("*")):
         name = path.relative_to(folder.model)

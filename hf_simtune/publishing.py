@@ -27,7 +27,7 @@ from hf_simtune.card import Release
 from hf_simtune.data import inputs
 from hf_simtune.data.inputs import Inputs
 from hf_simtune.errors import RequestError, RunError, SimtuneError
-from hf_simtune.hub_names import HUB_ID
+from hf_simtune.hub_names import is_hub_id
 from hf_simtune.hub_patience import patient
 from hf_simtune.publish_gate import Reason
 from hf_simtune.publish_proof import round_trip
@@ -100,7 +100,7 @@ def publish(
         )
     prepared = _rows(folder)
     exports = {one.file: one.sha256 for one in record.exports if one.file}
-    files, left = publish_files.collect(folder, {}, exports, card_plots.alt_texts(record))
+    files, left = publish_files.collect(folder, exports, card_plots.alt_texts(record))
     if other := [name for name, hashed in exports.items() if sha256_of(folder.model / name) != hashed]:
         raise RunError(
             [f"model/{name} is not the file that was scored" for name in other], hint=f"Again: hf-simtune export {run}"
@@ -142,7 +142,7 @@ def publish(
 def named_wrong(to: str, tag: str | None = None, *, create_pr: bool = False) -> list[str]:
     """What is wrong with the names of a release, in sentences."""
     problems = []
-    if not HUB_ID.fullmatch(to):
+    if not is_hub_id(to):
         problems.append(f"--to {to}: it must be ORG/NAME, of letters, digits, '.', '_' and '-'")
     if tag is not None and not TAG.fullmatch(tag):
         problems.append(f"--tag {tag}: it must be letters, digits, '.', '_' and '-', as in v1")

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from hf_simtune import models, scores_file
 from hf_simtune.before_after import groups
 from hf_simtune.claims import Claim, claim_of
-from hf_simtune.data.load import load
+from hf_simtune.data.load import Loaded, load
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation import compare as bootstrap
 from hf_simtune.evaluation import sts
@@ -68,27 +69,35 @@ def score(
     Raises:
         RequestError, DataError, HubError: with what was wrong where.
     """
-    loaded = load(data, columns=columns, score_range=score_range, skip_bad_rows=skip_bad_rows, expect=("scored",))
+    rows = load(data, columns=columns, score_range=score_range, skip_bad_rows=skip_bad_rows, expect=("scored",))
+    scored, weights = _scored(model, rows, revision=revision, prompt=prompt, progress=progress)
+    if prompt is not None:
+        return scored
+    return dataclasses.replace(scored, claim=claim_of(model, revision, weights, scored.fingerprint, scored.score))
+
+
+def _scored(
+    model: str, loaded: Loaded, *, revision: str | None = None, prompt: str | None, progress: bool
+) -> tuple[Scored, str]:
+    """A model on rows that are loaded, and the hash of its weights."""
     encoder, facts = models.load(model, revision, prompt=prompt)
     rows = loaded.dataset
     gold = np.asarray(rows["score"], dtype=np.float64)
     encoded = sts.encode(encoder, rows, progress=progress)
     found = encoded.similarities()
-    scored = sts.score(gold, found, encoded.activity)
-    claim = claim_of(model, revision, facts.weights_sha256, loaded.source.fingerprint, scored)
-    return Scored(
+    scored = Scored(
         model=facts.name,
         evaluation=loaded.source.title,
         fingerprint=loaded.source.fingerprint,
-        score=scored,
+        score=sts.score(gold, found, encoded.activity),
         similarity=facts.similarity,
         row=np.asarray(rows["row"], dtype=np.int64),
         group=groups(rows),
         gold=gold,
         similarities=found,
         prompt=facts.prompt,
-        claim=claim if prompt is None else None,
     )
+    return scored, facts.weights_sha256
 
 
 def from_file(path: Path) -> tuple[Scored, Scored]:
@@ -167,22 +176,14 @@ def compare(
             raise RequestError(
                 "models are compared on rows: name them", hint="As in: --data sentence-transformers/stsb:test"
             )
+        options: dict[str, Any] = {"columns": columns, "score_range": score_range, "skip_bad_rows": skip_bad_rows}
+        rows = load(data, **options, expect=("scored",)) if data is not None else None
         scored = []
         for name in candidates:
             if name in files:
                 scored.append(from_file(files[name])[1])
-            elif data is not None:
-                scored.append(
-                    score(
-                        name,
-                        data,
-                        columns=columns,
-                        score_range=score_range,
-                        skip_bad_rows=skip_bad_rows,
-                        prompt=prompt,
-                        progress=progress,
-                    )
-                )
+            elif rows is not None:
+                scored.append(_scored(name, rows, prompt=prompt, progress=progress)[0])
     first = scored[0]
     for other in scored[1:]:
         told = {first.similarity, other.similarity} - {"as recorded"}

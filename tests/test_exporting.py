@@ -61,9 +61,9 @@ def test_an_export_is_scored_timed_told_and_published(run: Path, capsys: pytest.
     for card in (run / "README.md", run / "model" / "README.md"):
         text = card.read_text(encoding="utf-8")
         assert "## Other formats" in text and f"`{INT8}`" in text
-    files, left = publish_files.collect(RunFolder(run), {}, [FP32, INT8])
+    files, left = publish_files.collect(RunFolder(run), [FP32, INT8])
     assert {FP32, INT8} <= files.keys() and left == []
-    assert publish_files.collect(RunFolder(run), {})[1] == [FP32, INT8]
+    assert publish_files.collect(RunFolder(run))[1] == [FP32, INT8]
 
 
 def test_what_cannot_be_exported_is_refused(run: Path, tmp_path: Path) -> None:
