@@ -16,6 +16,9 @@ class LoRA(Words):
     """Low-rank adapters in place of full tuning (Hu et al. 2021, arXiv:2106.09685).
 
     On the command line: ``--lora``, or ``--lora r=16 alpha=32 targets=query,value``.
+
+    >>> LoRA.of(["r=8", "targets=query,value"])
+    LoRA(r=8, alpha=32, dropout=0.0, targets=('query', 'value'))
     """
 
     r: int = field(16, "rank of the adapters", lambda v: v >= 1, "1 or more")

@@ -41,6 +41,11 @@ class Recipe:
     Every field but ``stand_in_for`` is a flag of ``hf-simtune tune`` under its own name (``train_rows`` is
     ``--train-rows``). Data are named by a Hub id, a file or a folder, or ``builtin:sports``; a configuration follows
     a slash and a split a colon: ``sentence-transformers/all-nli/triplet:train``.
+
+    >>> Recipe(name="mine", train_data="my_scores.csv", epochs=2, loss="cosent").check()
+    []
+    >>> Recipe(name="mine", train_data="my_scores.csv", epochs=-2).check()
+    ['--epochs is -2: it must be above 0']
     """
 
     name: str = field(

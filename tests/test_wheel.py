@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
@@ -39,6 +40,38 @@ def test_the_wheel_ships_code_recipes_templates_and_the_metric_and_nothing_else(
         assert wanted in names
     assert all(name.startswith(("hf_simtune/", "hf_simtune-")) for name in names)
     assert not any("test" in name or name.endswith(".pyc") for name in names)
+
+
+@pytest.mark.slow
+def test_the_sdist_has_what_its_tests_need_and_makes_the_same_wheel(wheel: Path, tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(tmp_path)]
+    subprocess.run([*build, "--sdist", str(CHECKOUT)], check=True, capture_output=True)
+    (packed,) = tmp_path.glob("*.tar.gz")
+    with tarfile.open(packed) as archive:
+        archive.extractall(tmp_path / "unpacked", filter="data")
+    (unpacked,) = (tmp_path / "unpacked").iterdir()
+    for wanted in (
+        "tests/conftest.py",
+        "recipes/mnrl_minilm.py",
+        "Makefile",
+        "constraints.txt",
+        "README.md",
+        "LICENSE",
+    ):
+        assert (unpacked / wanted).is_file(), wanted
+    words = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(words, cwd=CHECKOUT, capture_output=True, text=True)
+    if listed.returncode == 0:  # not in an sdist's own tests
+        kept = {path.relative_to(unpacked).as_posix() for path in unpacked.rglob("*") if path.is_file()}
+        assert kept - {"PKG-INFO"} <= set(listed.stdout.splitlines())
+    subprocess.run([*build, "--wheel", str(unpacked)], check=True, capture_output=True)
+    (again,) = tmp_path.glob("*.whl")
+    held = [{n: zipfile.ZipFile(path).read(n) for n in zipfile.ZipFile(path).namelist()} for path in (wheel, again)]
+    assert held[0] == held[1]
+    tests = [sys.executable, "-m", "pytest", "-q", "tests/test_compare.py", "tests/test_shapes.py"]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(tests, cwd=unpacked, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0 and " passed" in done.stdout, done.stdout[-2000:]
 
 
 @pytest.mark.slow

@@ -48,6 +48,11 @@ def normalised(text: str) -> str:
 
     A text that holds nothing else than punctuation is kept as it is, but for Unicode form and white space, so that
     ``...`` meets ``...`` and not ``!?``. Equal texts have equal forms, always.
+
+    >>> normalised("New York - based, do n't!") == normalised("new york-based: don't")
+    True
+    >>> normalised("3.5") == normalised("35")
+    False
     """
     folded = unicodedata.normalize("NFKC", text.replace(_ACUTE, "'")).casefold()
     words = " ".join(folded.translate(_SEPARATORS).split())
@@ -61,6 +66,9 @@ def shingles(form: str) -> frozenset[str]:
 
     Characters and not words: an inflection or a misspelling costs little, and Chinese or Thai needs no word splitter.
     Empty where the text has no letter and no digit: rows of dots or of hearts are not near to one another.
+
+    >>> sorted(shingles("tree"))
+    ['ree', 'tre']
     """
     if not _LETTER_OR_DIGIT.search(form):
         return frozenset()

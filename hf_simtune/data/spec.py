@@ -62,6 +62,11 @@ def parse(text: str) -> DataName:
 
     Raises:
         RequestError: nothing has this name; the message names what is close.
+
+    >>> parse("sentence-transformers/all-nli/triplet:dev").config
+    'triplet'
+    >>> parse("builtin:sports/scored:test").split
+    'test'
     """
     if text.startswith("builtin:"):
         return _builtin(text)

@@ -131,7 +131,11 @@ def compare(
 
 
 def verdict_of(low: float, high: float) -> str:
-    """What the interval of a difference says: the whole of it above zero, below zero, or neither."""
+    """What the interval of a difference says: the whole of it above zero, below zero, or neither.
+
+    >>> verdict_of(0.002, 0.014), verdict_of(-0.001, 0.012)
+    ('improved', 'no evidence')
+    """
     return "improved" if low > 0 else "regressed" if high < 0 else "no evidence"
 
 

@@ -35,6 +35,13 @@ def spearman(gold: ArrayLike, predicted: ArrayLike) -> float:
     Raises:
         UndefinedCorrelation: n is below 2, or a side is constant, NaN or infinite somewhere. Never reported as 0.
         ValueError: the two are not one-dimensional and equally long.
+
+    >>> spearman([0, 2, 5], [0.1, 0.4, 0.9])
+    1.0
+    >>> spearman([0, 2, 5], [0.5, 0.5, 0.5])
+    Traceback (most recent call last):
+        ...
+    hf_simtune.evaluation.correlation.UndefinedCorrelation: the similarities are constant
     """
     left, right = _checked(gold, predicted)
     return _correlation(midranks(left), midranks(right))
@@ -48,7 +55,11 @@ def pearson(gold: ArrayLike, predicted: ArrayLike) -> float:
 
 
 def midranks(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ranks 1..n, shape (n,); equal values share the mean of their ranks. No value may be NaN."""
+    """Ranks 1..n, shape (n,); equal values share the mean of their ranks. No value may be NaN.
+
+    >>> midranks(np.array([0.3, 0.1, 0.3])).tolist()
+    [2.5, 1.0, 2.5]
+    """
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     ranks: NDArray[np.float64] = (np.cumsum(counts) - (counts - 1) / 2)[which]
     return ranks

@@ -29,6 +29,9 @@ def connected_groups(sentence1: Sequence[str], sentence2: Sequence[str]) -> NDAr
 
     Raises:
         RequestError: the two are not equally long.
+
+    >>> connected_groups(["A dog.", "A cat.", "a dog. "], ["It barks.", "It meows.", "It runs."]).tolist()
+    [0, 1, 0]
     """
     known: dict[str, int] = {}
     first, second = (
