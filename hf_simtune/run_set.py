@@ -6,12 +6,15 @@ import dataclasses
 import gc
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from hf_simtune import whole
 from hf_simtune.errors import RequestError, SimtuneError
+from hf_simtune.held import held
 from hf_simtune.plain import build, not_finite
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
@@ -132,6 +135,16 @@ class RunSet:
                 made._change(index, state="waiting", run=None)
         return made
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Run its cells in this process alone.
+
+        Raises:
+            RequestError: another process runs them.
+        """
+        with held(self.folder, self.folder / ".lock"):
+            yield
+
     def write(self, figures: Mapping[int, Mapping[str, Any]] | None = None) -> None:
         """Write plan and cells as JSON, whole or not at all.
 
@@ -145,9 +158,7 @@ class RunSet:
         ]
         value = {"format": 1, "plan": dataclasses.asdict(self.plan), "cells": cells}
         assert not not_finite(value), "a record holds finite figures only"
-        part = self.json.with_name(self.json.name + ".part")
-        part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        part.replace(self.json)
+        whole.write_text(self.json, json.dumps(value, indent=2) + "\n")
 
     def recipe(self, cell: Cell) -> Recipe:
         """The recipe of one cell."""
