@@ -39,9 +39,10 @@ def seal(checkpoint: Path) -> None:
 
 def tidy(folder: Path, newest: Path, best: str | None) -> None:
     """Keep the newest checkpoint and the best one, or the one before where these are the same; only the sealed."""
-    others = [path for path in reversed(_found(folder)) if path != newest and (path / SEAL).is_file()]
     keep = {newest.name, *([Path(best).name] if best else [])}
-    keep |= {path.name for path in others if path.name not in keep and len(keep) < KEPT and _step(path) < _step(newest)}
+    for path in reversed(_found(folder)):
+        if len(keep) < KEPT and _step(path) < _step(newest) and (path / SEAL).is_file():
+            keep.add(path.name)
     for path in _found(folder):
         if path.name not in keep:
             clear(path)

@@ -17,6 +17,7 @@ from hf_simtune.fields import NONE
 from hf_simtune.recipe import Recipe
 from hf_simtune.rules import named_losses
 from hf_simtune.stopping import Stopped
+from hf_simtune.unwritten import UnwrittenError
 
 if TYPE_CHECKING:
     from hf_simtune.run_set import RunSet
@@ -306,6 +307,9 @@ def _ended_early(made: RunSet, go_on: Callable[[RunSet], RunSet], words: list[st
         terminal.note(f"\ninterrupted, {done} of {made.plan.trials or len(made.cells)} runs are finished; to go on:")
         terminal.note(f"  {terminal.program()} {shlex.join(words)}")
         return stopped.exit_status if isinstance(stopped, Stopped) else 130
+    except UnwrittenError as error:
+        hint = f"Make room there, then go on: hf-simtune {shlex.join(words)}"
+        raise UnwrittenError(error.problems, hint=hint) from error
     return 0
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from huggingface_hub.constants import HF_HOME
 from transformers import set_seed
 
 from hf_simtune import (
@@ -26,6 +27,7 @@ from hf_simtune import (
     release,
     saving,
     training_facts,
+    unwritten,
     writing,
 )
 from hf_simtune.attempt import Attempt, attempt
@@ -127,7 +129,8 @@ def _tune(
     set_seed(recipe.seed)
     decided = (first.precision, first.precision_reason) if first else precision.decide(recipe.precision)
     mode, why = world.told(decided)
-    with clock.phase("load"), world.in_turn():
+    caches = unwritten.writing("what is kept of model and data", Path(HF_HOME))
+    with clock.phase("load"), world.in_turn(), caches:
         prepared = preparing.prepare(recipe, offline=offline, precision=mode, progress=_shown(), processes=world.size)
     base = prepared.base
     world.agree("training rows", {name: len(rows) for name, rows in prepared.rows.items()})

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from safetensors import SafetensorError
-
 from hf_simtune.errors import RunError
 
 __all__ = ["UnwrittenError", "writing"]
@@ -22,7 +20,7 @@ WHY = {
     errno.EROFS: "the disk can only be read",
     errno.EIO: "the disk reports an error",
 }
-_NUMBER = re.compile(r"os error (\d+)")  # as the library behind safetensors tells it
+_NUMBER = re.compile(r"os error (\d+)", re.IGNORECASE)  # as what is written in Rust tells it
 
 
 class UnwrittenError(RunError):
@@ -42,22 +40,29 @@ def writing(what: str, place: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:
+    except UnwrittenError:
+        raise
+    except Exception as error:  # the libraries raise all kinds, tokenizers even a plain Exception
         why = _why(error)
         if why is None:
             raise
         raise UnwrittenError(f"{what} could not be written in {place}: {why}; {_free(place)}") from error
 
 
-def _why(error: Exception) -> str | None:
-    """What kept a file from being written; None for an error of another kind."""
-    if isinstance(error, OSError):
-        return WHY.get(error.errno or 0)
-    if isinstance(error, SafetensorError):
-        found = _NUMBER.search(str(error))
-        return WHY.get(int(found[1])) if found else None
-    # torch does not hand on the reason; a file that it closes early it calls unexpected.
+def _why(error: BaseException) -> str | None:
+    """What kept a file from being written, as an error or the one behind it tells; None for an error of another kind.
+
+    Nested as in ``RuntimeError(...) from OSError(...)``, it is the deepest that knows.
+    """
+    behind = error.__cause__ or error.__context__
+    if behind is not None and (found := _why(behind)):
+        return found
     told = str(error)
+    if isinstance(error, OSError) and error.errno in WHY:
+        return WHY[error.errno]
+    if number := _NUMBER.search(told):
+        return WHY.get(int(number[1]))
+    # torch does not hand on the reason; a file that it closes early it calls unexpected.
     return "torch could not write all of it" if "PytorchStreamWriter" in told or "unexpected pos" in told else None
 
 
