@@ -289,8 +289,10 @@ def tell_stopped(stopped: Stopped) -> None:
     """Say that a run was stopped, and the command that goes on with it."""
     from hf_simtune import terminal
 
-    terminal.note(f"\n{stopped}")
-    if stopped.folder is not None:
+    if stopped.folder is None:
+        terminal.note(f"\n{stopped}")
+    else:
+        terminal.note(f"\n{stopped.how}; to go on:")
         terminal.note(f"  {terminal.program()} {shlex.join(['tune', '--resume', str(stopped.folder)])}")
 
 

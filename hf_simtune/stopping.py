@@ -34,10 +34,15 @@ class Stopped(KeyboardInterrupt):
         super().__init__(number)
 
     def __str__(self) -> str:
-        where = "at once" if self.step is None else f"at step {self.step}, with a checkpoint"
+        return self.how if self.folder is None else f"{self.how}; to go on, resume {self.folder}"
+
+    @property
+    def how(self) -> str:
+        """Where it stopped, and why."""
         if self.folder is None:
             return f"stopped before training began ({self.name}): nothing is kept, and the same command begins it again"
-        return f"stopped {where} ({self.name}); to go on:"
+        where = "at once" if self.step is None else f"at step {self.step}, with a checkpoint"
+        return f"stopped {where} ({self.name})"
 
     @property
     def name(self) -> str:

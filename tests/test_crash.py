@@ -14,6 +14,8 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from conftest import CHECKOUT
@@ -312,3 +314,21 @@ def test_the_command_line_ends_as_shells_expect_it(
         assert f"tune --resume '{tmp_path / 'a run'}'\n" in said
     else:
         assert "the same command begins it again" in said and "--resume" not in said
+
+
+def test_a_set_of_runs_ends_likewise_with_its_own_command(capsys: pytest.CaptureFixture[str]) -> None:
+    made = SimpleNamespace(cells=[SimpleNamespace(state="done")], plan=SimpleNamespace(trials=3))
+    words = ["sweep", "--resume", "runs/a set"]
+
+    def ended(error: BaseException) -> int:
+        def go_on(given: object) -> Any:
+            raise error
+
+        return run_commands._ended_early(made, go_on, words, quiet=True)  # type: ignore[arg-type]
+
+    for error, status in ((KeyboardInterrupt(), 130), (Stopped(signal.SIGINT), 130), (Stopped(signal.SIGTERM), 143)):
+        assert ended(error) == status
+        said = capsys.readouterr().err
+        assert "1 of 3 runs are finished" in said and "sweep --resume 'runs/a set'" in said
+    with pytest.raises(UnwrittenError, match="Make room there, then go on: hf-simtune sweep --resume 'runs/a set'"):
+        ended(UnwrittenError("sweep.json could not be written"))
