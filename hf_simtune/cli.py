@@ -12,6 +12,7 @@ from hf_simtune import arguments as arguments_of
 from hf_simtune import catalogue, chatter, commands, flags, publish_command, run_commands
 from hf_simtune.errors import LeftAloneError, RequestError, RunError, SimtuneError
 from hf_simtune.recipe import Recipe
+from hf_simtune.stopping import Stopped
 
 __all__ = ["main"]
 
@@ -33,7 +34,7 @@ COLLECTING = ("tune", "sweep")  # commands that tell an unknown flag together wi
 def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, or, given a recipe, that recipe's: the same flags without a target.
 
-    Exits with 0 (done), 1 (the run failed), 2 (the request was wrong) or 130 (interrupted).
+    Exits with 0 (done), 1 (the run failed), 2 (the request was wrong), 130 (interrupted) or 143 (ended by SIGTERM).
     """
     words = list(sys.argv[1:] if argv is None else argv)
     try:
@@ -47,6 +48,10 @@ def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoRetu
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except Stopped as stopped:
+        if chatter.speaks():
+            run_commands.tell_stopped(stopped)
+        status = stopped.exit_status
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; an unfinished run goes on with --resume RUN_FOLDER\n")
         status = 130

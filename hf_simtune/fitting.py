@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers import set_seed
 
-from hf_simtune import schedule, train
+from hf_simtune import checkpoint, schedule, train
 from hf_simtune.evaluation.health import harm
 from hf_simtune.evaluation.sts import Model, SimilarityEvaluator
 from hf_simtune.preparing import MAIN, Prepared, PreparedBranch
@@ -24,6 +24,7 @@ from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan
 from hf_simtune.speed.allocator import freed_memory_kept
 from hf_simtune.speed.forward import sorted_forward
+from hf_simtune.stopping import Stop
 from hf_simtune.stopwatch import Stopwatch
 
 __all__ = ["Fitted", "fit"]
@@ -50,7 +51,14 @@ class Fitted:
     start: float | None = None  # Spearman, on the selection rows, of the weights that training went on from
 
 
-def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, world: Ranks = ALONE) -> Fitted:
+def fit(
+    plan: Plan,
+    folder: Path,
+    prepared: Prepared,
+    callback: RunCallback,
+    world: Ranks = ALONE,
+    stop: Stop | None = None,
+) -> Fitted:
     """Train as the recipe has it, taking up what there is in the folder.
 
     With a soup (Wortsman et al. 2022, arXiv:2203.05482) each seed starts from the same weights, and its best
@@ -67,7 +75,12 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, wor
         prepared: with the untouched model.
         callback: that has scored it.
         world: of several processes, which this is. All of them return what the first has found.
+        stop: whether it is to end early.
+
+    Raises:
+        Stopped: it was to; a checkpoint holds what was trained.
     """
+    stop = stop or Stop()
     seeds = [(plan.recipe.seed + APART * number) % 2**32 for number in range(plan.recipe.soup)]
     alone = len(seeds) == 1 and not plan.recipe.keep_base and not prepared.branches
     base = Weights() if alone else _copy(prepared.model)
@@ -75,7 +88,7 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, wor
     if begun is not None:
         log.info("going on from %s, which scores %.2f on the selection rows", plan.recipe.start, 100 * begun)
     if alone:
-        return dataclasses.replace(_Seed(plan, folder, prepared, callback, world).fitted(), start=begun)
+        return dataclasses.replace(_Seed(plan, folder, prepared, callback, world, stop).fitted(), start=begun)
     trainings = [_Training(plan.recipe, prepared, seed) for seed in seeds]
     for number, branch in enumerate(prepared.branches, start=1):
         apart = _as_prepared(prepared, branch)
@@ -91,7 +104,8 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, wor
         set_seed(one.seed)
         if callback.guard:  # which looks where the training is scored
             callback.guard.checks = schedule.evaluations(one.recipe)
-        runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, one.prepared, callback, world).fitted())
+        own = dataclasses.replace(plan, recipe=recipe)
+        runs.append(_Seed(own, place, one.prepared, callback, world, stop).fitted())
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
     # The seeds of one training stand together.
     means = [kept[first : first + len(seeds)] for first in range(0, len(kept), len(seeds))]
@@ -135,8 +149,11 @@ def _as_prepared(prepared: Prepared, branch: PreparedBranch) -> Prepared:
 class _Seed:
     """One training."""
 
-    def __init__(self, plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, world: Ranks) -> None:
+    def __init__(
+        self, plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, world: Ranks, stop: Stop
+    ) -> None:
         self.plan, self.folder, self.prepared, self.callback, self.world = plan, folder, prepared, callback, world
+        self.stop = stop
         self.evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
         recipe, key = plan.recipe, self.evaluator.best_model_key
         self.stopper = schedule.StopWithoutGain(key, schedule.patience(recipe), schedule.warmup(recipe))
@@ -155,6 +172,7 @@ class _Seed:
         self.watch = Stopwatch(folder, self._shares)
         if world.first:
             self.trainer.add_callback(self.watch)
+        self.trainer.add_callback(schedule.StopWhenAsked(stop, world))  # the last: it leaves when the others are done
 
     def _shares(self) -> dict[str, float]:
         return {
@@ -192,23 +210,23 @@ class _Seed:
     def _train(self) -> None:
         trainer = self.trainer
         with self.world.in_turn():
-            checkpoint = train.last_checkpoint(self.folder)
-        if checkpoint:
-            self.watch.go_on_from(train.state_of(checkpoint).global_step)
-        if checkpoint and self.stopper.look(train.state_of(checkpoint)):
-            log.info("training had ended at %s", checkpoint.name)
-            train.take_up_end(trainer, checkpoint)
+            last = checkpoint.last(self.folder)
+        if last:
+            self.watch.go_on_from(checkpoint.state_of(last).global_step)
+        if last and self.stopper.look(checkpoint.state_of(last)):
+            log.info("training had ended at %s", last.name)
+            train.take_up_end(trainer, last)
             self.callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=self.prepared.model)
             return
-        if checkpoint:
-            log.info("going on from %s", checkpoint.name)
-        with warnings.catch_warnings():
+        if last:
+            log.info("going on from %s", last.name)
+        with self.stop.at_steps(), warnings.catch_warnings():
             # The libraries warn each other of a method of theirs that is to go (sentence-transformers 6.2).
             warnings.filterwarnings("ignore", r".*gradient_checkpointing_enable", FutureWarning)
             # And, of several processes, of two of torch's (accelerate 1.15, sentence-transformers 6.2).
             warnings.filterwarnings("ignore", r"`broadcast_buffers` is deprecated", FutureWarning)
             warnings.filterwarnings("ignore", r"torch\.distributed\.nn\.functional\.all_gather", FutureWarning)
-            trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
 
 
 def _stirred(

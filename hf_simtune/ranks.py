@@ -59,6 +59,15 @@ class Ranks:
         if (first := self.told(value)) != value:
             raise RunError(f"process {self.rank} has other {what} ({value}) than the first one ({first})")
 
+    def highest(self, number: int | None) -> int | None:
+        """The highest of their numbers, None being the lowest, in all of them."""
+        if self.size == 1:
+            return number
+        found = torch.tensor(-1 if number is None else number)
+        with _together():
+            torch.distributed.all_reduce(found, torch.distributed.ReduceOp.MAX, group=self.group)
+        return None if found < 0 else int(found)
+
     @contextmanager
     def in_turn(self) -> Iterator[None]:
         """The first goes ahead, so that the others find in the caches what it fetched."""

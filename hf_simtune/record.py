@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hf_simtune import whole
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.compare import NO_VERDICT, Comparison
 from hf_simtune.evaluation.reindex import Reindex
@@ -205,9 +206,7 @@ class RunRecord:
         value = dataclasses.asdict(self)
         if bad := sorted(not_finite(value)):
             raise RunError(f"the record holds figures that are not numbers: {', '.join(bad)}")
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        part.replace(path)
+        whole.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:

@@ -16,11 +16,13 @@ from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE
 from hf_simtune.recipe import Recipe
 from hf_simtune.rules import named_losses
+from hf_simtune.stopping import Stopped
+from hf_simtune.unwritten import UnwrittenError
 
 if TYPE_CHECKING:
     from hf_simtune.run_set import RunSet
 
-__all__ = ["run_recipe", "sweep", "tune"]
+__all__ = ["run_recipe", "sweep", "tell_stopped", "tune"]
 
 NAMES = ("model", "start", "train_data", "select_on", "report_on")  # fields that name a model or data
 
@@ -191,8 +193,8 @@ def _several(arguments: argparse.Namespace, own: Recipe | None, target: str | No
         return 0
     made = several.resume(folder, planned) if folder else several.start(planned, arguments.out)
     words = ["tune", "--resume", str(made.folder)]
-    if not _ran(made, several.go_on, words, quiet=arguments.quiet):
-        return 130
+    if ended := _ended_early(made, several.go_on, words, quiet=arguments.quiet):
+        return ended
     terminal.show_told(several_page.said(made))
     terminal.show_places(made.folder, made.page)
     return _status(made)
@@ -249,8 +251,9 @@ def sweep(arguments: argparse.Namespace) -> int:
     else:
         assert wanted is not None
         made = sweeping.start(wanted, arguments.out)
-    if not _ran(made, sweeping.go_on, ["sweep", "--resume", str(made.folder)], quiet=arguments.quiet):
-        return 130
+    words = ["sweep", "--resume", str(made.folder)]
+    if ended := _ended_early(made, sweeping.go_on, words, quiet=arguments.quiet):
+        return ended
     terminal.show_told(sweep_page.said(made))
     winner = best(made)
     terminal.show_places(
@@ -282,20 +285,34 @@ def _axes(arguments: argparse.Namespace, own: Recipe) -> tuple[Recipe, dict[str,
     return flags.apply(own, once), axes
 
 
-def _ran(made: RunSet, go_on: Callable[[RunSet], RunSet], words: list[str], *, quiet: bool) -> bool:
-    """Run what is left; False when it was interrupted, and how to go on was said."""
+def tell_stopped(stopped: Stopped) -> None:
+    """Say that a run was stopped, and the command that goes on with it."""
+    from hf_simtune import terminal
+
+    if stopped.folder is None:
+        terminal.note(f"\n{stopped}")
+    else:
+        terminal.note(f"\n{stopped.how}; to go on:")
+        terminal.note(f"  {terminal.program()} {shlex.join(['tune', '--resume', str(stopped.folder)])}")
+
+
+def _ended_early(made: RunSet, go_on: Callable[[RunSet], RunSet], words: list[str], *, quiet: bool) -> int:
+    """Run what is left; 0, or the status of an interruption, behind which how to go on was said."""
     from hf_simtune import terminal, threads
 
     try:
         calm_libraries(quiet=quiet)
         threads.settle()
         go_on(made)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         done = sum(cell.state == "done" for cell in made.cells)
         terminal.note(f"\ninterrupted, {done} of {made.plan.trials or len(made.cells)} runs are finished; to go on:")
         terminal.note(f"  {terminal.program()} {shlex.join(words)}")
-        return False
-    return True
+        return stopped.exit_status if isinstance(stopped, Stopped) else 130
+    except UnwrittenError as error:
+        hint = f"Make room there, then go on: hf-simtune {shlex.join(words)}"
+        raise UnwrittenError(error.problems, hint=hint) from error
+    return 0
 
 
 def _status(made: RunSet) -> int:

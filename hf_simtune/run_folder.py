@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hf_simtune import whole
 from hf_simtune.errors import RequestError
 from hf_simtune.plain import build
 from hf_simtune.recipe import RELEASE, Recipe
@@ -42,14 +43,16 @@ class Plan:
         for named, mine, theirs in zip(self.recipe.branches or (), self.branches, other.branches, strict=False):
             found += [f"--branches {named}: {one}" for one in _changed(mine, theirs)]
         if self.base_weights != other.base_weights:
-            found.append("the base model's weights are not those that the run started from")
+            was, now = self.base_weights[:12], other.base_weights[:12]
+            found.append(f"the base model's weights are not those that the run started from (SHA-256 {was}, now {now})")
         if self.start_weights != other.start_weights:
             found.append(f"the weights of --start {self.recipe.start} are not those that the run went on from")
         if self.processes != other.processes:
             found.append(f"{self.processes} processes trained it, and now there are {other.processes}")
         for part, fingerprint in self.fingerprints.items():
             if other.fingerprints.get(part) != fingerprint:
-                found.append(f"the {part} rows are not those that the run started with")
+                was, now = fingerprint[:12], (other.fingerprints.get(part) or "none")[:12]
+                found.append(f"the {part} rows are not those that the run started with (fingerprint {was}, now {now})")
         return found
 
 
@@ -76,6 +79,7 @@ class RunFolder:
         self.plots = path / "plots"
         self.trainer = path / "trainer"
         self.plan = path / "plan.json"
+        self.lock = self.trainer / "lock"
 
     @classmethod
     def create(cls, parent: Path, name: str, time: str) -> RunFolder:
@@ -138,9 +142,7 @@ class RunFolder:
 
     def write_plan(self, plan: Plan) -> None:
         """Keep what was decided, whole or not at all."""
-        part = self.plan.with_name("plan.json.part")
-        part.write_text(json.dumps(dataclasses.asdict(plan), indent=2) + "\n", encoding="utf-8")
-        part.replace(self.plan)
+        whole.write_text(self.plan, json.dumps(dataclasses.asdict(plan), indent=2) + "\n")
 
     def read_plan(self) -> Plan:
         """What was decided at the start.

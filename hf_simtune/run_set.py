@@ -6,16 +6,20 @@ import dataclasses
 import gc
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from hf_simtune import whole
 from hf_simtune.errors import RequestError, SimtuneError
+from hf_simtune.held import held
 from hf_simtune.plain import build, not_finite
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
 from hf_simtune.set_plan import Cell, Plan, label
+from hf_simtune.unwritten import UnwrittenError, writing
 
 __all__ = ["Finished", "RunSet", "Runs", "kind_of"]
 
@@ -132,6 +136,16 @@ class RunSet:
                 made._change(index, state="waiting", run=None)
         return made
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Run its cells in this process alone.
+
+        Raises:
+            RequestError: another process runs them.
+        """
+        with held(self.folder, self.folder / ".lock"):
+            yield
+
     def write(self, figures: Mapping[int, Mapping[str, Any]] | None = None) -> None:
         """Write plan and cells as JSON, whole or not at all.
 
@@ -145,9 +159,13 @@ class RunSet:
         ]
         value = {"format": 1, "plan": dataclasses.asdict(self.plan), "cells": cells}
         assert not not_finite(value), "a record holds finite figures only"
-        part = self.json.with_name(self.json.name + ".part")
-        part.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-        part.replace(self.json)
+        with writing(self.json.name, self.folder):
+            whole.write_text(self.json, json.dumps(value, indent=2) + "\n")
+
+    def write_page(self, text: str) -> None:
+        """Write the page for people, whole or not at all."""
+        with writing(self.page.name, self.folder):
+            whole.write_text(self.page, text)
 
     def recipe(self, cell: Cell) -> Recipe:
         """The recipe of one cell."""
@@ -156,8 +174,9 @@ class RunSet:
     def carry_on(self, index: int, run: Runs | None = None) -> None:
         """Bring one cell to its end: read it, resume it or start it, whatever there is of it.
 
-        What is wrong with one run is written into its cell, for the others to go on; an interruption leaves the cell
-        "running", and its run folder resumable. ``run`` is ``tune`` unless a test knows better.
+        What is wrong with one run is written into its cell, for the others to go on; an interruption or a full disk,
+        on which no other would fare better, leaves the cell "running", and its run folder resumable. ``run`` is
+        ``tune`` unless a test knows better.
         """
         cell = self.cells[index]
         recipe = self.recipe(cell)
@@ -180,6 +199,8 @@ class RunSet:
                     origin=origin,
                 )
                 folder, record = done.folder, done.record
+        except UnwrittenError:
+            raise
         except SimtuneError as error:
             self._failed(index, str(error))
         except (MemoryError, RuntimeError) as error:

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from sentence_transformers import SentenceTransformer, SparseEncoder
 
@@ -11,6 +15,7 @@ from hf_simtune.errors import RunError
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.preparing import Prepared, load_base
 from hf_simtune.run_folder import Plan, RunFolder
+from hf_simtune.unwritten import writing
 from hf_simtune.weights import weights_sha256
 
 __all__ = ["save"]
@@ -39,7 +44,8 @@ def save(plan: Plan, folder: RunFolder, prepared: Prepared, step: int) -> tuple[
             hint=f"Look at {folder.trainer}",
         )
     if plan.recipe.lora is None:
-        models.save(model, folder.model)
+        with _staged(folder.model) as place:
+            models.save(model, place)
         return _reloaded(model, folder, weights_sha256(model)), "model"
     return _adapters(plan, folder, prepared)
 
@@ -51,7 +57,8 @@ def _adapters(plan: Plan, folder: RunFolder, prepared: Prepared) -> tuple[Model,
     texts = list(dict.fromkeys(report[:TEXTS]["sentence1"] + report[:TEXTS]["sentence2"]))
     place = models.base_folder(recipe.model, prepared.base.revision or recipe.model_revision)
     target = folder.trainer / "adapter" if recipe.merge else folder.model
-    adapters.save(model, target, base=prepared.base, base_place=place or recipe.model)
+    with _staged(target) as part:
+        adapters.save(model, part, base=prepared.base, base_place=place or recipe.model)
     if not recipe.merge:
         if place is None:
             raise RunError(f"the base of the adapters, {recipe.model}, is not on this machine: they cannot be tried")
@@ -59,7 +66,8 @@ def _adapters(plan: Plan, folder: RunFolder, prepared: Prepared) -> tuple[Model,
         log.info("the adapters load on their base: embeddings differ by %.1e at most", difference)
         return loaded, "adapter"
     whole = adapters.merged(lambda: load_base(recipe)[0], target)
-    models.save(whole, folder.model)
+    with _staged(folder.model) as part:
+        models.save(whole, part)
     _, difference = adapters.check_reload(model, folder.model, texts)
     log.info("the merged model loads: its embeddings differ from base and adapters by %.1e at most", difference)
     return _reloaded(whole, folder, weights_sha256(whole)), "merged"
@@ -70,8 +78,25 @@ def _base(plan: Plan, folder: RunFolder) -> Model:
     model = load_base(plan.recipe)[0]
     if weights_sha256(model) != plan.base_weights:
         raise RunError(f"the base model {plan.recipe.model} has other weights than at the start of the run")
-    models.save(model, folder.model)
+    with _staged(folder.model) as place:
+        models.save(model, place)
     return _reloaded(model, folder, plan.base_weights)
+
+
+@contextmanager
+def _staged(place: Path) -> Iterator[Path]:
+    """A folder that takes its place when all of it is written: ``model/`` is there as a whole or not at all."""
+    part = place.with_name(place.name + ".part")
+    if part.exists():  # of a start that was killed here
+        shutil.rmtree(part)
+    try:
+        with writing("the model", place.parent):
+            yield part
+            if place.exists():
+                shutil.rmtree(place)
+            part.rename(place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _reloaded(model: Model, folder: RunFolder, wanted: str) -> Model:

@@ -7,9 +7,11 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hf_simtune.ranks import Ranks
 from hf_simtune.recipe import Recipe
+from hf_simtune.stopping import Stop, Stopped
 
-__all__ = ["LONG", "EvaluateEvenly", "StopWithoutGain", "evaluations", "patience", "warmup"]
+__all__ = ["LONG", "EvaluateEvenly", "StopWhenAsked", "StopWithoutGain", "evaluations", "patience", "warmup"]
 
 LONG = 10  # epochs beyond which a run stops by itself when it gains nothing
 PATIENCE = 5
@@ -74,6 +76,37 @@ class StopWithoutGain(TrainerCallback):
                 f"no better score in {self.patience} evaluations, at step {state.global_step} of {state.max_steps}"
             )
         return self.stopped is not None
+
+
+class StopWhenAsked(TrainerCallback):
+    """Ends training at a step's end, with a checkpoint, when it was asked to stop.
+
+    It asks for no score: one more than planned would be one more to choose from, and a resumed run would not be the
+    same. It leaves by an exception, behind which the trainer neither restores nor tells anything.
+
+    Args:
+        stop: whether it was asked.
+        world: its processes, which have to stop at the same step.
+    """
+
+    def __init__(self, stop: Stop, world: Ranks) -> None:
+        self._stop, self._world = stop, world
+        self._number: int | None = None
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Ask for a checkpoint, and for the loss so far, which is not in it."""
+        self._number = self._world.highest(self._stop.asked)
+        if self._number is not None:
+            control.should_log = control.should_save = True
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Leave, now that it is written.
+
+        Raises:
+            Stopped: it was asked for.
+        """
+        if self._number is not None:
+            raise Stopped(self._number, state.global_step)
 
 
 def evaluations(recipe: Recipe) -> int:

@@ -165,10 +165,11 @@ def resume(folder: Path, wanted: Plan | None = None) -> RunSet:
 def go_on(made: RunSet, run: Runs | None = None) -> RunSet:
     """Run every model that is not done, those that failed again; JSON and page are written after each."""
     log.info("folder of the runs: %s", made.folder)
-    _write(made)
-    for index in [index for index, cell in enumerate(made.cells) if cell.state != "done"]:
-        made.carry_on(index, run)
+    with made.held():
         _write(made)
+        for index in [index for index, cell in enumerate(made.cells) if cell.state != "done"]:
+            made.carry_on(index, run)
+            _write(made)
     return made
 
 

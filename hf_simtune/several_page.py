@@ -127,6 +127,4 @@ def write(made: RunSet) -> None:
         resume=any(cell.state != "done" for cell in made.cells),
         folder=made.folder.name,
     )
-    part = made.page.with_name(made.page.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(made.page)
+    made.write_page(text)

@@ -11,6 +11,8 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hf_simtune import whole
+
 __all__ = ["FILE", "Stopwatch"]
 
 FILE = "seconds.json"
@@ -52,9 +54,7 @@ class Stopwatch(TrainerCallback):
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A checkpoint was written."""
-        part = self._path.with_name(self._path.name + ".part")
-        part.write_text(json.dumps(self._kept() | {str(state.global_step): self.seconds()}), encoding="utf-8")
-        part.replace(self._path)
+        whole.write_text(self._path, json.dumps(self._kept() | {str(state.global_step): self.seconds()}))
 
     def _kept(self) -> dict[str, dict[str, float]]:
         if not self._path.is_file():

@@ -200,6 +200,4 @@ def write(made: RunSet, command: str) -> None:
         or (made.plan.trials is not None and len(made.cells) < made.plan.trials),
         folder=made.folder.name,
     )
-    part = made.page.with_name(made.page.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(made.page)
+    made.write_page(text)

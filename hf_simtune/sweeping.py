@@ -247,15 +247,16 @@ def go_on(made: RunSet, run: Runs | None = None) -> RunSet:
     ``sweep.json`` and ``sweep.html`` are written after each cell.
     """
     log.info("sweep folder: %s", made.folder)
-    _write(made)
-    again = ("waiting", "running", "failed") if made.plan.trials is None else ("waiting", "running")
-    for index in [index for index, cell in enumerate(made.cells) if cell.state in again]:
-        made.carry_on(index, run)
+    with made.held():
         _write(made)
-    while made.plan.trials is not None and len(made.cells) < made.plan.trials:
-        made.cells.append(_cell(_next(made), made.plan, made.cells))
-        made.carry_on(len(made.cells) - 1, run)
-        _write(made)
+        again = ("waiting", "running", "failed") if made.plan.trials is None else ("waiting", "running")
+        for index in [index for index, cell in enumerate(made.cells) if cell.state in again]:
+            made.carry_on(index, run)
+            _write(made)
+        while made.plan.trials is not None and len(made.cells) < made.plan.trials:
+            made.cells.append(_cell(_next(made), made.plan, made.cells))
+            made.carry_on(len(made.cells) - 1, run)
+            _write(made)
     return made
 
 

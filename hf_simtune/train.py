@@ -1,4 +1,4 @@
-"""Builds the trainer: the only place that does. And takes a run up again where it stopped."""
+"""Builds the trainer: the only place that does. And tells what a training's scores were."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from torch import nn
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
+from hf_simtune import checkpoint
 from hf_simtune.adapters import attached, restore
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.sts import Model, SimilarityEvaluator
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import Checkpoint
 from hf_simtune.schedule import EvaluateEvenly, evaluations
+from hf_simtune.unwritten import UnwrittenError, writing
 
 __all__ = [
     "Trainer",
     "best",
     "build",
     "checkpoints",
-    "last_checkpoint",
     "scored_weights",
-    "state_of",
     "take_up_end",
 ]
 
@@ -56,14 +56,32 @@ class Quiet:
     model: Any
     args: Any
     state: Any
+    accelerator: Any
     checkpoint_seconds = 0.0
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add none."""
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Write, seal, and only then take older ones away: at any moment there is a whole one to go on from."""
         start = time.perf_counter()
-        super()._save_checkpoint(model, trial)  # type: ignore[misc]
+        folder = Path(self.args.output_dir)
+        path = folder / f"checkpoint-{self.state.global_step}"
+        if self.args.should_save:
+            checkpoint.clear(path)
+        self.accelerator.wait_for_everyone()  # each process writes into it
+        try:
+            with writing(path.name, folder):
+                super()._save_checkpoint(model, trial)  # type: ignore[misc]
+                self.accelerator.wait_for_everyone()
+                if self.args.should_save:
+                    checkpoint.seal(path)
+        except UnwrittenError:
+            if self.args.should_save:
+                checkpoint.clear(path)  # what there is of it takes the room that something else needs
+            raise
+        if self.args.should_save:
+            checkpoint.tidy(folder, path, self.state.best_model_checkpoint)
         self.checkpoint_seconds += time.perf_counter() - start
 
     def _load_best_model(self) -> None:
@@ -144,7 +162,6 @@ def build(
         eval_steps=2**30,  # EvaluateEvenly decides
         save_strategy="steps",
         save_steps=2**30,
-        save_total_limit=2,
         load_best_model_at_end=True,
         metric_for_best_model=evaluator.best_model_key,
         greater_is_better=True,
@@ -179,45 +196,10 @@ def _schedulers(losses: Iterable[nn.Module]) -> list[TrainerCallback]:
     return [SpladeRegularizerWeightSchedulerCallback(loss=loss) for loss in losses if isinstance(loss, SpladeLoss)]
 
 
-def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; the trainer writes ``trainer_state.json`` last, so one without it was cut short."""
-    whole = [path.parent for path in folder.glob("checkpoint-*/trainer_state.json") if _reads(path)]
-    found = max(whole, key=lambda path: int(path.name.rsplit("-", 1)[1]), default=None)
-    if found:
-        _move_best(found / "trainer_state.json", folder.resolve())
-    return found
-
-
-def state_of(checkpoint: Path) -> TrainerState:
-    """What the trainer knew when it wrote a checkpoint."""
-    state: TrainerState = TrainerState.load_from_json(str(checkpoint / "trainer_state.json"))
-    return state
-
-
-def take_up_end(trainer: Trainer, checkpoint: Path) -> None:
+def take_up_end(trainer: Trainer, path: Path) -> None:
     """Bring a trainer to where training had ended: its state, and the best weights in its model."""
-    trainer.state = state_of(checkpoint)
+    trainer.state = checkpoint.state_of(path)
     trainer._load_best_model()
-
-
-def _reads(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        log.warning("%s is cut short; its checkpoint is not used", path.parent.name)
-        return False
-    return True
-
-
-def _move_best(path: Path, folder: Path) -> None:
-    """Point the best checkpoint at where it lies now: the trainer forgets one at a path that is no more."""
-    state = json.loads(path.read_text(encoding="utf-8"))
-    best = state.get("best_model_checkpoint")
-    if best and best != str(folder / Path(best).name):
-        state["best_model_checkpoint"] = str(folder / Path(best).name)
-        part = path.with_name(path.name + ".part")
-        part.write_text(json.dumps(state, indent=2) + "\n", encoding="utf-8")
-        part.replace(path)
 
 
 def _scored(folder: Path) -> dict[int, dict[str, Any]]:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
+from huggingface_hub.constants import HF_HOME
 from transformers import set_seed
 
 from hf_simtune import (
@@ -26,8 +27,10 @@ from hf_simtune import (
     release,
     saving,
     training_facts,
+    unwritten,
     writing,
 )
+from hf_simtune.attempt import Attempt, attempt
 from hf_simtune.errors import RequestError
 from hf_simtune.hub_names import is_hub_name
 from hf_simtune.preparing import Prepared
@@ -38,6 +41,7 @@ from hf_simtune.release import Run
 from hf_simtune.run_callback import RunCallback
 from hf_simtune.run_folder import Plan, RunFolder
 from hf_simtune.speed import choose
+from hf_simtune.stopping import Stop
 
 __all__ = ["Run", "tune"]
 
@@ -86,8 +90,29 @@ def tune(
         RequestError: the recipe, the data or the model cannot be used; nothing was trained.
         HubError: something on the Hub could not be reached, or with ``push_to_hub`` did not take the run.
         RunError: the run could not be brought to its end, or is not to be published; a finished one stays as it is.
+        Stopped: by Ctrl-C or SIGTERM, behind a step and its checkpoint; by a second one at once. It knows the folder
+            to resume. Both signals are listened to in the main thread alone, until the run is over.
     """
-    folder = RunFolder.unfinished(Path(resume)) if resume is not None else None
+    with attempt(Path(out)) as this:
+        return _tune(
+            this, recipe, offline=offline, out=out, resume=resume, publish_examples=publish_examples, origin=origin
+        )
+
+
+def _tune(
+    this: Attempt,
+    recipe: Recipe,
+    *,
+    offline: bool,
+    out: str | Path,
+    resume: str | Path | None,
+    publish_examples: bool,
+    origin: tuple[str, Recipe] | None,
+) -> Run:
+    folder = None
+    if resume is not None:
+        this.hold(RunFolder.unfinished(Path(resume)))
+        folder = RunFolder.unfinished(Path(resume))  # who held it until now may have finished it
     first = folder.read_plan() if folder else None
     if first and recipe == first.recipe:
         offline = first.offline
@@ -104,7 +129,8 @@ def tune(
     set_seed(recipe.seed)
     decided = (first.precision, first.precision_reason) if first else precision.decide(recipe.precision)
     mode, why = world.told(decided)
-    with clock.phase("load"), world.in_turn():
+    caches = unwritten.writing("what is kept of model and data", Path(HF_HOME))
+    with clock.phase("load"), world.in_turn(), caches:
         prepared = preparing.prepare(recipe, offline=offline, precision=mode, progress=_shown(), processes=world.size)
     base = prepared.base
     world.agree("training rows", {name: len(rows) for name, rows in prepared.rows.items()})
@@ -147,15 +173,21 @@ def tune(
     )
     if folder and first:
         plan = _taken_up(folder, first, plan)
-    folder, plan = world.told((folder or _begun(Path(out), recipe, world), plan))
+    if not folder:
+        folder = _begun(Path(out), recipe, world)
+        if world.first:
+            this.hold(folder)
+    folder, plan = world.told((folder, plan))
+    this.folder = folder
     if world.first:
         folder.write_plan(plan)
+    this.stop.check()
     log.info("run folder: %s", folder.path)
     log.info("precision: %s (%s)", plan.precision, plan.precision_reason)
     log.info("forward pass: %s (%s)", plan.forward, plan.forward_reason)
     if prepared.across:
         log.info("%d processes: %s", world.size, prepared.across)
-    run = _run(plan, folder, prepared, clock, world)
+    run = _run(plan, folder, prepared, clock, world, this.stop)
     if not world.first:
         return run
     if to is None:
@@ -195,22 +227,23 @@ def _taken_up(folder: RunFolder, first: Plan, plan: Plan) -> Plan:
     return dataclasses.replace(first, starts=first.starts + 1, commit=commit, publish_examples=publish)
 
 
-def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock, world: Ranks) -> Run:
+def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock, world: Ranks, stop: Stop) -> Run:
     """Train; the first of several processes scores and writes, the others wait for its record."""
     recipe, inputs = plan.recipe, prepared.inputs
     callback = RunCallback(recipe, inputs)
     if not world.first:
         callback.set_up_guard()
-        fitting.fit(plan, folder.trainer, prepared, callback, world)
+        fitting.fit(plan, folder.trainer, prepared, callback, world, stop)
         world.wait()
         return Run(folder.path, RunRecord.load(folder.record))
     with clock.phase("score base"):
         rows = ", ".join(f"{len(part.loaded.dataset):,} of {part.loaded.source.title}" for part in callback.rows)
         log.info("scoring the untouched base on %s", rows)
         callback.begin(prepared.model, progress=_shown())
-    fitted = fitting.fit(plan, folder.trainer, prepared, callback, world)
+    fitted = fitting.fit(plan, folder.trainer, prepared, callback, world, stop)
     clock.seconds |= {name: round(value, 2) for name, value in fitted.seconds.items()}
     best = fitted.best
+    stop.check()
     with clock.phase("save"):
         reloaded, saved = saving.save(plan, folder, prepared, best.step)
     with clock.phase("score tuned"):
@@ -239,6 +272,7 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock, world:
         dense=below[1] if below else None,
         saved=saved,
     )
+    stop.check()
     writing.write(folder, record, [*compared.parts, *([below[0]] if below else [])], callback.rows)
     world.wait()
     return Run(folder.path, record)

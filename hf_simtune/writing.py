@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 
-from hf_simtune import card, card_plots, report, scores_file
+from hf_simtune import card, card_plots, report, scores_file, whole
 from hf_simtune.before_after import Rows
 from hf_simtune.card import Release
 from hf_simtune.record import RunRecord
@@ -33,16 +33,16 @@ def write(folder: RunFolder, record: RunRecord, parts: Sequence[RowScores], rows
             *(part.loaded.dataset[name] for name in ("row", "sentence1", "sentence2")), strict=True
         )
     }
-    folder.report.write_text(report.render(record, parts, texts=texts), encoding="utf-8")
+    whole.write_text(folder.report, report.render(record, parts, texts=texts))
     record.save(folder.record)
 
 
 def tell(folder: RunFolder, record: RunRecord) -> None:
     """Write the card, with the pictures that are there; beside the model too."""
     text = card_of(folder, record)
-    folder.card.write_text(text, encoding="utf-8")
+    whole.write_text(folder.card, text)
     if folder.model.is_dir():
-        (folder.model / "README.md").write_text(text, encoding="utf-8")
+        whole.write_text(folder.model / "README.md", text)
         shutil.copytree(folder.plots, folder.model / folder.plots.name, dirs_exist_ok=True)
 
 

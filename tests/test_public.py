@@ -13,9 +13,9 @@ import hf_simtune
 PACKAGE = CHECKOUT / "hf_simtune"
 # What may import what: only rooms below. The order is the house's.
 FLOORS = [
-    {"errors", "version", "wording", "loss_table", "chatter", "publish_reasons"},
-    {"fields", "rules", "plain", "branches", "hub_names", "hub_patience"},
-    {"words", "record_training", "stopwatch"},
+    {"errors", "version", "wording", "loss_table", "chatter", "publish_reasons", "whole", "stopping"},
+    {"fields", "rules", "plain", "branches", "hub_names", "hub_patience", "held", "unwritten"},
+    {"words", "record_training", "stopwatch", "checkpoint"},
     {"lora", "hub", "weights", "report_text", "data.sports"},
     {"recipe", "model_errors"},
     {"bench.rows", "bench.fresh"},
@@ -40,7 +40,7 @@ FLOORS = [
         "ranks",
     },
     {"evaluation.sts", "evaluation.health", "separation", "schedule", "set_plan", "card_metadata", "card_figure"},
-    {"publish_files", "publish_gate", "eval_results"},
+    {"publish_files", "publish_gate", "eval_results", "attempt"},
     {"publish_search", "hub_upload", "publish_proof"},
     {"card_provenance"},
     {"card_evaluation"},

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,29 @@ def test_two_processes_train_as_one_with_the_whole_batch_and_score_once(place: P
     for name, value in pairs[0].items():
         assert torch.allclose(value, pairs[1][name], atol=1e-4), name
     assert record.verdict == "improved"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_processes_stop_at_the_same_step_and_go_on_to_the_same_weights(place: Path) -> None:
+    words = ["pairs.csv", *SCORED, "--epochs", "20", "--learning-rate", "0.003", "--evaluations", "4"]
+    words += ["--precision", "fp32", "--batch-size", "8"]
+    whole = tuned(place, "unstopped", LAUNCH, *words)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT), "ACCELERATE_USE_CPU": "1"}
+    command = [*LAUNCH, "-m", "hf_simtune", "tune", *words, "--out", "stopped"]
+    with subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        while not (found := list(place.glob("stopped/*/trainer/checkpoint-200/whole.json"))):
+            assert process.poll() is None, "it ended before it could be stopped"
+            time.sleep(0.02)
+        process.send_signal(signal.SIGTERM)  # which torchrun hands on
+        _, said = process.communicate(timeout=300)
+    assert said.count("stopped at step ") == 1, said
+    run = found[0].parents[2]
+    assert not (run / "record.json").exists()
+    resumed = started(place, LAUNCH, "-m", "hf_simtune", "tune", "--resume", str(run))
+    assert resumed.returncode == 0, resumed.stderr[-3000:]
+    assert record_of(run).training.resumed == 1
+    assert record_of(run).tuned.weights_sha256 == record_of(whole).tuned.weights_sha256
 
 
 @pytest.mark.slow

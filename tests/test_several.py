@@ -14,6 +14,7 @@ from hf_simtune.lora import LoRA
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
 from hf_simtune.run_set import RunSet, kind_of
+from hf_simtune.unwritten import UnwrittenError
 
 RECIPE = Recipe(
     name="pairs",
@@ -40,6 +41,27 @@ def test_each_model_gets_a_run_with_a_name_and_a_folder_of_its_own(tmp_path: Pat
     assert all((made.folder / str(cell.run) / "record.json").is_file() for cell in made.cells)
     assert kind_of(made.folder) == "several" and made.page.is_file()
     assert several_page.said(made).head[0] == "model"
+
+
+def test_a_full_disk_ends_the_whole_set_and_another_process_keeps_out(tmp_path: Path) -> None:
+    refused: list[str] = []
+
+    def full(recipe: Recipe) -> Exception:
+        with pytest.raises(RequestError) as error:
+            several.go_on(several.resume(next(tmp_path.iterdir())), FakeRuns())
+        refused.append(str(error.value))
+        return UnwrittenError("the model could not be written")
+
+    runs = FakeRuns(failing=full)
+    with pytest.raises(UnwrittenError):
+        several.tune_several(RECIPE, MODELS, out=tmp_path, run=runs)
+    assert len(runs.started) == len(refused) == 1
+    (folder,) = tmp_path.iterdir()
+    assert refused[0].startswith(f"another process works in {folder}: process ")
+    made = several.resume(folder)
+    assert states(made) == ["running", "waiting", "waiting"]
+    assert states(several.go_on(made, again := FakeRuns())) == ["done"] * 3
+    assert len(again.resumed) == 1
 
 
 @pytest.mark.parametrize("error", [RunError("no"), HubError("away"), DataError("bad rows"), RequestError("no folder")])

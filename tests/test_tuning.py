@@ -374,19 +374,6 @@ def test_resuming_something_else_is_refused_with_the_difference(
         tune(small(model), resume=tmp_path)
 
 
-def test_a_checkpoint_cut_short_is_not_taken_up(tmp_path: Path) -> None:
-    from hf_simtune.train import last_checkpoint
-
-    for step, text in ((10, "{}"), (20, '{"epoch": 1'), (30, None)):
-        folder = tmp_path / f"checkpoint-{step}"
-        folder.mkdir()
-        if text is not None:
-            (folder / "trainer_state.json").write_text(text, encoding="utf-8")
-    found = last_checkpoint(tmp_path)
-    assert found is not None
-    assert found.name == "checkpoint-10"
-
-
 def test_nothing_is_started_for_a_recipe_that_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(RequestError, match="2 problems"):
         tune(Recipe(name="x", train_data="", epochs=0), out=tmp_path)
