@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import httpx2
@@ -25,6 +24,7 @@ from hf_simtune.evaluation import geometry
 from hf_simtune.evaluation.geometry import Geometry, UndefinedGeometry
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.hub import answers, unreachable
+from hf_simtune.hub_names import local
 from hf_simtune.model_errors import explained
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE
 
@@ -202,7 +202,7 @@ def _is_sparse(name: str) -> bool:
     here = loader.base_folder(BUILTIN_MINILM if name == BUILTIN_SPLADE else name)  # the stand-in is made of it
     if name == BUILTIN_SPLADE:
         return True
-    on_hub = not name.startswith("builtin:") and not Path(name).expanduser().is_dir()
+    on_hub = not name.startswith("builtin:") and not local(name).is_dir()
     online = on_hub and answers(name, "model")
     if here is None and not online:
         raise unreachable(f"the model {name!r}")

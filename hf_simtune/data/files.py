@@ -149,8 +149,8 @@ def _csv(lines: Iterator[str], name: str) -> Iterator[_Row]:
                 raise DataError(f"{name}, line {line}: the header cannot be read: {error}") from error
             if reader.line_num > line:
                 raise DataError(
-                    f"{name}, line {line}: a quote that opens there is closed in line {reader.line_num} in the wrong place: "
-                    f"{error}"
+                    f"{name}, line {line}: a quote that opens there is closed in line {reader.line_num}, in the wrong "
+                    f"place: {error}"
                 ) from error
             yield line, None, ("broken quoting", f"{error}")
             continue

@@ -160,16 +160,16 @@ def schema_features(schema: pa.Schema, title: str) -> datasets.Features:
     if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
         raise DataError(f"{title}: column {', '.join(map(shown, twice[:_TOLD]))} occurs more than once")
     told, found = _told_features(schema.metadata or {}), {}
-    for field in schema:
-        one = told.get(field.name)
+    for column in schema:
+        one = told.get(column.name)
         names = one.get("names") if isinstance(one, dict) and one.get("_type") == "ClassLabel" else None
-        if pa.types.is_integer(field.type) and isinstance(names, list) and names and all(map(_is_word, names)):
-            found[field.name] = datasets.ClassLabel(names=list(dict.fromkeys(names)))
+        if pa.types.is_integer(column.type) and isinstance(names, list) and names and all(map(_is_word, names)):
+            found[column.name] = datasets.ClassLabel(names=list(dict.fromkeys(names)))
             continue
         try:
-            found[field.name] = datasets.Features.from_arrow_schema(pa.schema([field.remove_metadata()]))[field.name]
+            found[column.name] = datasets.Features.from_arrow_schema(pa.schema([column.remove_metadata()]))[column.name]
         except (ValueError, TypeError, KeyError, AttributeError):
-            found[field.name] = datasets.Value("binary")
+            found[column.name] = datasets.Value("binary")
     return datasets.Features(found)
 
 
