@@ -14,7 +14,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import SparseEncoder
 
-from hf_simtune import model_names, sparse_models, wording
+from hf_simtune import model_names, sparse_models, wording, wordless
 from hf_simtune import models as loader
 from hf_simtune.before_after import POSITIVE
 from hf_simtune.data.load import Loaded, load
@@ -138,6 +138,7 @@ def diagnose(
     found: list[Diagnosis] = []
     for name in models:
         model, facts = loader.load(name, prompt=prompt)
+        wordless.check(model, facts.name, [(source.title, rows)])
         vectors = _encode(model, list(distinct), progress)
         try:
             figures = geometry.measure(vectors, seed=seed)

@@ -14,6 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from hostile_files import control
 from hypothesis import strategies as st
 from tiny import tiny_model, tiny_splade, tiny_static
 
@@ -133,12 +134,17 @@ def check(case: Case, folder: Path) -> str:
     data = folder / "texts.csv"
     with data.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file, quoting=csv.QUOTE_ALL).writerows([("sentence1", "sentence2", "score"), *case.rows])
+    refused: SimtuneError | None = None
     try:
         {"score": _score, "diagnose": _diagnose, "tune": _tune}[case.does](case, model, data, folder)
     except SimtuneError as error:
-        assert str(error).strip()
-        return type(error).__name__
-    return "result"
+        refused = error
+    if refused is None:
+        return "result"
+    told = str(refused)
+    assert told.strip() and not control(told), repr(told)
+    assert any(place in told for place in ("texts", "select", "report", "--")), f"no place in it: {told}"
+    return type(refused).__name__
 
 
 def _score(case: Case, model: str, data: Path, folder: Path) -> None:

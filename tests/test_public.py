@@ -51,7 +51,7 @@ FLOORS = [
     {"speed.forward"},
     {"speed.choose"},
     {"sparse_models", "adapters"},
-    {"losses", "progress", "card", "card_plots", "models", "data", "guard"},
+    {"losses", "progress", "card", "card_plots", "models", "data", "guard", "wordless"},
     {"report_figures", "report_rows", "report_words"},
     {"report"},
     {"train", "before_after", "starting"},
