@@ -5,9 +5,11 @@ Every name is imported when it is first used: ``import hf_simtune`` loads neithe
 
 from __future__ import annotations
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from hf_simtune.tellable import guard
 from hf_simtune.version import __version__
 
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ _PLACES = {
     "tune": "tuning",
     "tune_several": "several",
 }
+
+guard(logging.getLogger("hf_simtune"))
 
 
 def __getattr__(name: str) -> Any:

@@ -66,6 +66,7 @@ def find(name: str) -> Recipe:
         RequestError: no such recipe; the message names the closest.
     """
     if name.endswith(".py"):
+        log.warning("the recipe %s is code, and it is run", name)
         return load(Path(name))
     recipes = shipped()
     if name in recipes:

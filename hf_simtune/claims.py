@@ -11,6 +11,7 @@ import huggingface_hub
 
 from hf_simtune.errors import RunError
 from hf_simtune.hub import MODEL_CACHE, answers
+from hf_simtune.hub_names import local
 from hf_simtune.record import RunRecord, Score
 from hf_simtune.wording import points
 
@@ -73,7 +74,7 @@ def claim_of(model: str, revision: str | None, weights: str, fingerprint: str, m
 
 
 def _record(model: str, revision: str | None) -> Path | None:
-    folder = Path(model).expanduser()
+    folder = local(model)
     if folder.is_dir():
         places = [folder / "record.json", *([folder.parent / "record.json"] if folder.name == "model" else [])]
         return next((place for place in places if place.is_file()), None)

@@ -13,6 +13,7 @@ from hf_simtune import catalogue, chatter, commands, flags, publish_command, run
 from hf_simtune.errors import LeftAloneError, RequestError, RunError, SimtuneError
 from hf_simtune.recipe import Recipe
 from hf_simtune.stopping import Stopped
+from hf_simtune.tellable import tell_uncaught
 
 __all__ = ["main"]
 
@@ -37,6 +38,7 @@ def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoRetu
     Exits with 0 (done), 1 (the run failed), 2 (the request was wrong), 130 (interrupted) or 143 (ended by SIGTERM).
     """
     words = list(sys.argv[1:] if argv is None else argv)
+    sys.excepthook = tell_uncaught
     try:
         status = _dispatch(own, words)
     except SimtuneError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Literal
 
 import httpx2
@@ -15,7 +14,7 @@ from datasets import Dataset
 from numpy.typing import NDArray
 from sentence_transformers import SparseEncoder
 
-from hf_simtune import model_names, sparse_models, wording
+from hf_simtune import model_names, sparse_models, wording, wordless
 from hf_simtune import models as loader
 from hf_simtune.before_after import POSITIVE
 from hf_simtune.data.load import Loaded, load
@@ -25,6 +24,7 @@ from hf_simtune.evaluation import geometry
 from hf_simtune.evaluation.geometry import Geometry, UndefinedGeometry
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.hub import answers, unreachable
+from hf_simtune.hub_names import local
 from hf_simtune.model_errors import explained
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE
 
@@ -138,6 +138,7 @@ def diagnose(
     found: list[Diagnosis] = []
     for name in models:
         model, facts = loader.load(name, prompt=prompt)
+        wordless.check(model, facts.name, [(source.title, rows)])
         vectors = _encode(model, list(distinct), progress)
         try:
             figures = geometry.measure(vectors, seed=seed)
@@ -202,7 +203,7 @@ def _is_sparse(name: str) -> bool:
     here = loader.base_folder(BUILTIN_MINILM if name == BUILTIN_SPLADE else name)  # the stand-in is made of it
     if name == BUILTIN_SPLADE:
         return True
-    on_hub = not name.startswith("builtin:") and not Path(name).expanduser().is_dir()
+    on_hub = not name.startswith("builtin:") and not local(name).is_dir()
     online = on_hub and answers(name, "model")
     if here is None and not online:
         raise unreachable(f"the model {name!r}")

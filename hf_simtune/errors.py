@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from hf_simtune.tellable import tellable
+
 __all__ = ["DataError", "HubError", "LeftAloneError", "RequestError", "RunError", "SimtuneError", "joined"]
 
 
 class SimtuneError(Exception):
     """A problem told to a person: what was wrong, the value, what is allowed, what to do next.
+
+    Whatever goes into it comes out without tokens and control characters: a value of the data, a library's words.
 
     Args:
         problems: one sentence, or several found together; all of them are shown.
@@ -18,9 +22,10 @@ class SimtuneError(Exception):
     exit_status = 1
 
     def __init__(self, problems: str | Sequence[str], hint: str | None = None) -> None:
-        self.problems: tuple[str, ...] = (problems,) if isinstance(problems, str) else tuple(problems)
-        self.hint = hint
-        super().__init__(self.problems, hint)
+        given = (problems,) if isinstance(problems, str) else problems
+        self.problems: tuple[str, ...] = tuple(map(tellable, given))
+        self.hint = None if hint is None else tellable(hint)
+        super().__init__(self.problems, self.hint)
 
     def __str__(self) -> str:
         if len(self.problems) == 1:

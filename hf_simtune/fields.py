@@ -14,6 +14,7 @@ __all__ = [
     "field",
     "fraction",
     "is_a",
+    "mistyped",
     "one_of",
     "optional",
     "positive",
@@ -23,6 +24,7 @@ __all__ = [
     "wrong_fields",
 ]
 
+SMALLEST = 1e-300  # distance between two numbers
 NONE = "none"  # unsets an optional field on the command line
 
 
@@ -70,8 +72,8 @@ def fraction(value: float) -> bool:
 
 
 def rising(ends: tuple[float, float]) -> bool:
-    """Two finite numbers, the lower first."""
-    return all(map(math.isfinite, ends)) and ends[0] < ends[1]
+    """Two finite numbers, the lower first, and between them a distance that can be divided by."""
+    return all(map(math.isfinite, ends)) and SMALLEST < ends[1] - ends[0] < math.inf
 
 
 def is_a(value: object, hint: Any) -> bool:
@@ -86,7 +88,8 @@ def is_a(value: object, hint: Any) -> bool:
             return all(is_a(item, parts[0]) for item in value)
         return len(value) == len(parts) and all(is_a(item, part) for item, part in zip(value, parts, strict=True))
     if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and (isinstance(value, float) or abs(value) < 10**300)  # beyond, it is no float
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
@@ -116,6 +119,12 @@ def _closest(value: Any, allowed: str) -> str:
 def problems(value: Any) -> list[str]:
     """What is wrong with each field of a dataclass whose fields were made here, by type and then by value."""
     return list(wrong_fields(value).values())
+
+
+def mistyped(value: Any) -> set[str]:
+    """The names of fields that hold something of another type than theirs, which no other check may read."""
+    hints = get_type_hints(type(value))
+    return {spec.name for spec in dataclasses.fields(value) if not is_a(getattr(value, spec.name), hints[spec.name])}
 
 
 def wrong_fields(value: Any) -> dict[str, str]:

@@ -15,6 +15,7 @@ from hf_simtune.branches import named_branches
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE, optional
+from hf_simtune.hub_names import local
 from hf_simtune.recipe import RELEASE, Recipe, fields
 from hf_simtune.rules import named_losses
 from hf_simtune.words import Words
@@ -201,7 +202,7 @@ def without_paths(recipe: Recipe) -> dict[str, Any]:
 
 def folder_name(name: str) -> str:
     """A model's folder by its last name, ``RUN/model`` by two; a Hub id or a builtin as it is."""
-    path = Path(name).expanduser()
+    path = local(name)
     if not path.is_dir():
         return name
     path = path.resolve()

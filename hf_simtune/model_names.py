@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_simtune.fields import wrong_fields
-from hf_simtune.hub_names import is_hub_name
+from hf_simtune.hub_names import is_hub_name, local
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, Recipe
 from hf_simtune.rules import DENSE, cached, told
 
@@ -29,7 +29,7 @@ def of_recipe(recipe: Recipe) -> list[str]:
     found, wrong = problems([recipe.model]), wrong_fields(recipe)
     if recipe.start is not None and "start" not in wrong:
         found += problems([at_revision(recipe.start)[0]], "--start")
-        places = [Path(name).expanduser() for name in (recipe.start, recipe.model)]
+        places = [local(name) for name in (recipe.start, recipe.model)]
         if recipe.start == recipe.model or (all(map(Path.is_dir, places)) and places[0].samefile(places[1])):
             found.append(f"--start {recipe.start} is the base itself, where training begins anyway; leave it out")
     found += [*_static(recipe), *_sparse(recipe, wrong)]
@@ -38,7 +38,7 @@ def of_recipe(recipe: Recipe) -> list[str]:
 
 def at_revision(name: str) -> tuple[str, str | None]:
     """``ORG/NAME@REVISION`` in its two parts; a folder's name is one."""
-    if Path(name).expanduser().exists():
+    if local(name).exists():
         return name, None
     plain, _, revision = name.partition("@")
     return plain, revision or None
@@ -92,7 +92,7 @@ def kind(name: str) -> str:
         return "sparse" if name == BUILTIN_SPLADE else "dense"
     if is_static(name):
         return "static"
-    place = Path(name).expanduser()
+    place = local(name)
     if not name or not (place / "modules.json").is_file():
         return ""
     config = _json(place / "config_sentence_transformers.json")
@@ -113,7 +113,7 @@ def _json(path: Path) -> Any:
 
 def is_static(name: str) -> bool:
     """Whether a model looks words up in a table, as far as its folder or, on the Hub, its name tells."""
-    modules = Path(name).expanduser() / "modules.json"
+    modules = local(name) / "modules.json"
     if modules.is_file():
         return "StaticEmbedding" in modules.read_text(encoding="utf-8", errors="replace")
     return name.rpartition("/")[2].lower().startswith(STATIC)
@@ -128,7 +128,7 @@ def problems(models: Sequence[str], called: str = "--model") -> list[str]:
     """
     found = []
     for name in dict.fromkeys(models):
-        place = Path(name).expanduser()
+        place = local(name)
         if models.count(name) > 1:
             found.append(f"{called} {name} is given {models.count(name)} times")
         if name.startswith("builtin:"):

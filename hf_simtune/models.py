@@ -22,6 +22,7 @@ from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.flags import folder_name
 from hf_simtune.hub import MODEL_CACHE, answers, model_commit
+from hf_simtune.hub_names import local
 from hf_simtune.model_errors import explained
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE
 from hf_simtune.record import ModelFacts
@@ -112,7 +113,7 @@ def _placed(name: str) -> tuple[str | Path, str | None, str]:
         if name not in (BUILTIN_MINILM, BUILTIN_SPLADE):
             raise RequestError(f"unknown built-in model {name!r}; there are {BUILTIN_MINILM} and {BUILTIN_SPLADE}")
         return packaged_minilm(), MINILM_HUB_ID if name == BUILTIN_MINILM else None, name
-    place = Path(name).expanduser()
+    place = local(name)
     if place.is_dir():
         if not any((place / file).is_file() for file in ("modules.json", "config.json")):
             raise RequestError(

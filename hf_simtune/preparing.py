@@ -11,7 +11,7 @@ from sentence_transformers import SparseEncoder
 from sentence_transformers.base.sampler import BatchSamplers
 from torch import nn
 
-from hf_simtune import adapters, branching, losses, models
+from hf_simtune import adapters, branching, losses, models, wordless
 from hf_simtune.data import inputs, mining
 from hf_simtune.data.inputs import Inputs
 from hf_simtune.data.training import training_rows
@@ -106,6 +106,7 @@ def prepare(
             f"{base.name} is a base with adapters, which are frozen when they are loaded: nothing would be trained",
             hint="Merge them first, with --lora --merge on the run that made them, or name their base with --lora",
         )
+    wordless.check(model, base.name, _all_rows(found))
     if processes > 1 and isinstance(model, SparseEncoder):
         raise RequestError(
             f"{base.name} is a sparse encoder, whose regulariser is of one process's rows: train it in one"
@@ -172,6 +173,13 @@ def prepare(
         start=begin,
         branches=branches,
     )
+
+
+def _all_rows(found: Inputs) -> list[tuple[str, Dataset]]:
+    """The rows of a run that its model encodes, each set with its title."""
+    measured = [(part.source.title, part.dataset) for part in (found.report, found.select, *found.probes)]
+    further = [(more.loaded.source.title, more.rows) for more in found.further]
+    return [*measured, (found.train.source.title, found.rows), *further]
 
 
 def _across(names: dict[str, str], recipe: Recipe, branches: Sequence[PreparedBranch], processes: int) -> str:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
-import os
 import re
 import socket
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
-import huggingface_hub
-
 from hf_simtune.publish_files import Files
+from hf_simtune.tellable import TOKEN, secrets
 
 __all__ = ["SHORTEST", "Found", "private"]
 
@@ -20,9 +18,7 @@ SHORTEST = 20  # bytes of letters and digits from which a row's text is looked f
 WINDOW = 40  # letters of a long text's beginning, middle and end, as a card may cut it
 
 _VOCABULARY = ("tokenizer.json", "vocab.txt", "vocab.json", "merges.txt", ".model")  # words of all kinds, none private
-_TOKEN = re.compile(
-    rb"\bhf_[A-Za-z0-9]{16,}|\bapi_org_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}"
-)
+_TOKEN = re.compile(TOKEN.encode())
 _PATH = re.compile(
     rb"(?:(?<=[\s\"'`(=,\[])|^)/(?:[\w.~+-]+/)+[\w.~+-]+"  # any absolute one of two parts, but no address
     rb"|(?<=:)/(?:home|Users|root|mnt|media|tmp|var|opt|srv|private|Volumes|content|kaggle|data|scratch)/[\w.~-]+"
@@ -30,7 +26,6 @@ _PATH = re.compile(
 )
 _ESCAPED, _CONTROL = re.compile(r"\\u([0-9a-fA-F]{4})"), re.compile(r"\\[nrtbf]")  # as JSON spells them
 _ENTITY, _SIGNS = re.compile(r"&(?:amp|lt|gt|quot);"), re.compile(r"[\W_]+")
-_SECRET = re.compile(r"(?:TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)$")
 COMMON = {"root", "user", "admin", "ubuntu", "runner", "jovyan", "colab", "docker", "localhost"}  # names that are words
 
 
@@ -72,8 +67,7 @@ def _parts(letters: str) -> list[str]:
 
 
 def _private(files: Files, texts: set[str]) -> Iterator[Found]:
-    secrets = {value.encode() for name, value in os.environ.items() if _SECRET.search(name) and len(value) >= 8}
-    secrets |= {token.encode() for token in [huggingface_hub.get_token()] if token}
+    own = [secret.encode() for secret in secrets()]
     words = {
         what: re.compile(rb"(?<![\w/-])" + re.escape(name.encode()) + rb"(?![\w/-])", re.IGNORECASE)
         for what, name in _names().items()
@@ -82,7 +76,7 @@ def _private(files: Files, texts: set[str]) -> Iterator[Found]:
     places = {str(Path.home()), str(Path.cwd())} - {"/", "/root"}
     for name, held in files.items():
         content = held if isinstance(held, bytes) else held.read_bytes()
-        if _TOKEN.search(content) or any(secret in content for secret in secrets):
+        if _TOKEN.search(content) or any(secret in content for secret in own):
             yield Found(name, "a token or another secret", "")
         if PurePosixPath(name).suffix in (".safetensors", ".png", ".onnx") or name.endswith(_VOCABULARY):
             continue

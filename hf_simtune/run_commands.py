@@ -13,7 +13,7 @@ from hf_simtune import branching, catalogue, flags, hub_names, model_names, reci
 from hf_simtune.chatter import calm_libraries, speaks
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
-from hf_simtune.fields import NONE
+from hf_simtune.fields import NONE, mistyped
 from hf_simtune.recipe import Recipe
 from hf_simtune.rules import named_losses
 from hf_simtune.stopping import Stopped
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["run_recipe", "sweep", "tell_stopped", "tune"]
 
 NAMES = ("model", "start", "train_data", "select_on", "report_on")  # fields that name a model or data
+SEVERAL = ("more_data", "probe", "branches", "columns", "eval_columns")  # fields that name some more
 
 log = logging.getLogger("hf_simtune")
 
@@ -61,7 +62,7 @@ def _is_data(target: str) -> bool:
         return False
     if target.endswith(hub_names.FILE_ENDINGS) or "/" in target or ":" in target:
         return True
-    return Path(target).exists() and target not in catalogue.all_recipes()
+    return hub_names.local(target).exists() and target not in catalogue.all_recipes()
 
 
 def _further(chosen: Recipe) -> list[str]:
@@ -84,13 +85,13 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     if arguments.offline:
         problems += _needs_hub(arguments, target)
     resolved = chosen
-    # A recipe file may hold anything; only text can be looked up, and check() has named the rest.
-    if all(isinstance(getattr(chosen, field), str | None) for field in ("name", *NAMES)):
+    # A recipe file may hold anything; only names can be looked up, and check() has told of the rest.
+    if not mistyped(chosen) & {"name", *NAMES, *SEVERAL}:
         resolved = chosen.offline() if arguments.offline else chosen
         problems += [*resolved.check(), *model_names.of_recipe(resolved)]
         problems += spec.check_names(resolved, offline=arguments.offline)
         problems += branching.problems(resolved, offline=arguments.offline)
-        if any(Path(name).is_file() for name in (resolved.train_data, *_further(resolved))):
+        if any(hub_names.local(name).is_file() for name in (resolved.train_data, *_further(resolved))):
             from hf_simtune.data.columns import check_columns  # imports what reads files
 
             problems += check_columns(resolved)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_simtune import models, scores_file
+from hf_simtune import models, scores_file, wordless
 from hf_simtune.before_after import groups
 from hf_simtune.claims import Claim, claim_of
 from hf_simtune.data.load import Loaded, load
@@ -82,6 +82,7 @@ def _scored(
     """A model on rows that are loaded, and the hash of its weights."""
     encoder, facts = models.load(model, revision, prompt=prompt)
     rows = loaded.dataset
+    wordless.check(encoder, facts.name, [(loaded.source.title, rows)])
     gold = np.asarray(rows["score"], dtype=np.float64)
     encoded = sts.encode(encoder, rows, progress=progress)
     found = encoded.similarities()

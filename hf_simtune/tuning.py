@@ -116,7 +116,7 @@ def _tune(
     first = folder.read_plan() if folder else None
     if first and recipe == first.recipe:
         offline = first.offline
-    asked = recipe
+    asked = recipe.checked()  # what is replaced offline has to be read first
     recipe = _stand_in((recipe.offline() if offline else recipe), origin).checked()
     world = ranks.begin()
     if world.size > 1 and recipe.more_data:

@@ -13,6 +13,7 @@ import hf_simtune
 PACKAGE = CHECKOUT / "hf_simtune"
 # What may import what: only rooms below. The order is the house's.
 FLOORS = [
+    {"tellable"},
     {"errors", "version", "wording", "loss_table", "chatter", "publish_reasons", "whole", "stopping"},
     {"fields", "rules", "plain", "branches", "hub_names", "hub_patience", "held", "unwritten"},
     {"words", "record_training", "stopwatch", "checkpoint"},
@@ -50,7 +51,7 @@ FLOORS = [
     {"speed.forward"},
     {"speed.choose"},
     {"sparse_models", "adapters"},
-    {"losses", "progress", "card", "card_plots", "models", "data", "guard"},
+    {"losses", "progress", "card", "card_plots", "models", "data", "guard", "wordless"},
     {"report_figures", "report_rows", "report_words"},
     {"report"},
     {"train", "before_after", "starting"},

@@ -121,7 +121,8 @@ class Checker:
                 line = batch.lines[at] if batch.lines else None
                 self.outside = Bad(batch.first + at, line, name, shown(_cell(values, at)), "score outside 0..1")
         if self.score_range:
-            plain = (plain - low) / (high - low)
+            with np.errstate(over="ignore"):  # of scores outside, which are bad rows
+                plain = (plain - low) / (high - low)
         return pa.array(plain + 0.0, from_pandas=False), problems  # + 0.0: there is one zero
 
     def _count(self, batch: Batch, problems: dict[int, tuple[str | None, str, str]]) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from pathlib import Path
 
 from hf_simtune.data.files import open_file
 from hf_simtune.data.shapes import find_layout
 from hf_simtune.data.spec import data_format
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import wrong_fields
+from hf_simtune.hub_names import local
 from hf_simtune.recipe import Recipe
 from hf_simtune.rules import COLUMNS, LOSS_SHAPES, named_losses, shapes
 
@@ -54,7 +54,7 @@ def _unlike(
     name: str, takes: Collection[str], shape: str | None, columns: Collection[tuple[str, ...] | None]
 ) -> str | None:
     """Why a local file's columns, read in the first way that fits, make none of some shapes; None where one does."""
-    path = Path(name).expanduser()
+    path = local(name)
     form = data_format(path.name)
     if not takes or form in (None, "txt") or name.lower().endswith(".parquet.gz") or not path.is_file():
         return None

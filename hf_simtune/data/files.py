@@ -6,7 +6,6 @@ import csv
 import gzip
 import io
 import json
-import re
 import shutil
 import tempfile
 import zlib
@@ -19,7 +18,8 @@ import datasets
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hf_simtune.data.readers import BATCH, Batch, Rows, arrow_columns, peeked_columns, shown
+from hf_simtune.data.readers import BATCH, Batch, Rows, arrow_columns, peeked_columns, schema_features, shown
+from hf_simtune.data.shapes import MOST_TOLD
 from hf_simtune.data.spec import data_format
 from hf_simtune.errors import DataError
 
@@ -54,8 +54,6 @@ def open_file(path: Path) -> Rows:
     head = next(read(None, 1_000, True), None)
     if head is None:
         raise DataError(f"{path.name} has no rows")
-    if wrong := [name for name in head.columns if not name.isascii() and re.search("[\ud800-\udfff]", name)]:
-        raise DataError(f"{path.name}: the name of a column is not UTF-8: {', '.join(map(shown, wrong))}")
     return Rows(path.name, peeked_columns(head.columns), read, "line")
 
 
@@ -122,6 +120,11 @@ def _text(path: Path, quiet: bool) -> Iterator[Iterator[str]]:
 def _start(line: str, name: str) -> str:
     if line.startswith(("\udcff\udcfe", "\udcfe\udcff")):
         raise DataError(f"{name} is UTF-16", hint=f"Save it as UTF-8, or: iconv -f UTF-16 -t UTF-8 {name}")
+    if "\0" in line:
+        raise DataError(
+            f"{name}, line 1: a NUL byte in it: it is not text in UTF-8, or was cut and padded",
+            hint=f"If it is UTF-16, save it as UTF-8, or: iconv -f UTF-16LE -t UTF-8 {name}",
+        )
     return line.removeprefix("\ufeff")
 
 
@@ -144,6 +147,11 @@ def _csv(lines: Iterator[str], name: str) -> Iterator[_Row]:
                 raise DataError(f"{name}, line {line}: a quote that opens there is not closed") from error
             if header is None:
                 raise DataError(f"{name}, line {line}: the header cannot be read: {error}") from error
+            if reader.line_num > line:
+                raise DataError(
+                    f"{name}, line {line}: a quote that opens there is closed in line {reader.line_num}, in the wrong "
+                    f"place: {error}"
+                ) from error
             yield line, None, ("broken quoting", f"{error}")
             continue
         if header is None:
@@ -195,7 +203,7 @@ def _header(cells: list[str], name: str) -> list[str]:
             hint="Put a line with the columns' names at the top, such as: sentence1,sentence2,score",
         )
     if twice := sorted({cell for cell in header if header.count(cell) > 1}):
-        raise DataError(f"{name}, line 1: column {', '.join(map(repr, twice))} occurs more than once")
+        raise DataError(f"{name}, line 1: column {', '.join(map(shown, twice[:MOST_TOLD]))} occurs more than once")
     return header
 
 
@@ -246,7 +254,7 @@ def _parquet(path: Path) -> Rows:
             else:
                 with pq.ParquetFile(path) as file:
                     yield file
-        except (pa.ArrowInvalid, OSError, EOFError, zlib.error) as error:
+        except (pa.ArrowException, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
             raise DataError(f"{path.name} is not a parquet file that can be read: {_first_line(error)}") from error
 
     def read(names: Sequence[str]) -> Iterator[Batch]:
@@ -255,9 +263,13 @@ def _parquet(path: Path) -> Rows:
             for batch in file.iter_batches(BATCH, columns=list(names)):
                 yield Batch(first, batch.num_rows, {name: batch.column(name) for name in names})
                 first += batch.num_rows
+            if first != file.metadata.num_rows:
+                raise DataError(
+                    f"{path.name} says that it has {file.metadata.num_rows:,} rows, and {first:,} are in it"
+                )
 
     with opened() as file:
-        features = datasets.Features.from_arrow_schema(file.schema_arrow)
+        features = schema_features(file.schema_arrow, path.name)
         head = next(file.iter_batches(1), None)
         first = pa.Table.from_batches([head]) if head is not None else None
         return Rows(path.name, arrow_columns(features, first), read)

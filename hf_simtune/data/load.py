@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from hf_simtune.data.shapes import CANONICAL, find_layout
 from hf_simtune.data.spec import DataName, parse
 from hf_simtune.data.store import store
 from hf_simtune.errors import DataError, RequestError
+from hf_simtune.fields import rising
 from hf_simtune.record import Source
 
 __all__ = ["Loaded", "load"]
@@ -145,9 +145,9 @@ def _ends(stated: Any) -> tuple[float, float] | None:
     """Two finite numbers, the lower first; None for anything else."""
     try:
         low, high = (float(number) for number in stated)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
-    return (low, high) if math.isfinite(low) and math.isfinite(high) and low < high else None
+    return (low, high) if rising((low, high)) else None
 
 
 def _first_rows(loaded: Loaded, rows: int, seed: int) -> Loaded:

@@ -6,6 +6,7 @@ apart (a ragged row, a line that is not JSON) as a bad row, so that nothing is l
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,12 +17,26 @@ import datasets
 import pyarrow as pa
 
 from hf_simtune.data.shapes import Column
+from hf_simtune.errors import DataError
+from hf_simtune.tellable import spelled
 
-__all__ = ["BATCH", "Bad", "Batch", "Rows", "arrow_columns", "from_dataset", "from_dicts", "peeked_columns", "shown"]
+__all__ = [
+    "BATCH",
+    "Bad",
+    "Batch",
+    "Rows",
+    "arrow_columns",
+    "from_dataset",
+    "from_dicts",
+    "peeked_columns",
+    "schema_features",
+    "shown",
+]
 
 BATCH = 10_000  # rows that are held at a time
+_LONGEST_NAME = 500  # characters; a longer name of a column is a row of data
+_TOLD = 5  # names that a message shows
 _PEEK = 1_000  # rows from which a column's kind is told in a format that has no types
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -55,22 +70,31 @@ class Rows:
     read: Callable[[Sequence[str]], Iterator[Batch]]  # yields the columns that are asked for
     unit: str = "row"  # how a place in it is named: "line" or "row"
 
+    def __post_init__(self) -> None:
+        """Refuse columns that nobody can name.
+
+        Raises:
+            DataError: with their names, shortened.
+        """
+        wrong = [name for name in self.columns if not name.isascii() and re.search("[\ud800-\udfff]", name)]
+        if wrong:
+            raise DataError(f"{self.title}: the name of a column is not UTF-8: {', '.join(map(shown, wrong[:_TOLD]))}")
+        if long := [name for name in self.columns if len(name) > _LONGEST_NAME]:
+            raise DataError(
+                f"{self.title}: the name of a column has {len(long[0]):,} characters, more than {_LONGEST_NAME}: "
+                f"{shown(long[0])}",
+                hint="Is its first line a header? Put the columns' names there, such as: sentence1,sentence2,score",
+            )
+
 
 def shown(value: object, width: int = 60) -> str:
     """A value as a message shows it: at most ``width`` characters, nothing that moves a terminal's cursor."""
     if isinstance(value, str):
         value = value[: width + 1]  # before any work on it: a cell can be megabytes long
-        text = "'" + _CONTROL.sub(_escaped, value.replace("\\", "\\\\")) + "'"
+        text = "'" + spelled(value.replace("\\", "\\\\")).replace("\n", "\\n") + "'"
     else:
-        text = repr(value)
+        text = spelled(repr(value)).replace("\n", "\\n")
     return text if len(text) <= width else text[: width - 3] + "..."
-
-
-def _escaped(match: re.Match[str]) -> str:
-    code = ord(match[0])
-    if 0xDC80 <= code <= 0xDCFF:  # a byte that could not be decoded
-        code -= 0xDC00
-    return {10: "\\n", 9: "\\t", 13: "\\r"}.get(code, f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}")
 
 
 def from_dataset(dataset: datasets.Dataset, title: str) -> Rows:
@@ -123,6 +147,43 @@ def arrow_columns(features: datasets.Features, first: pa.Table | None) -> dict[s
             length = len(value)
         columns[name] = Column(kind, names, length, shown(value))
     return columns
+
+
+def schema_features(schema: pa.Schema, title: str) -> datasets.Features:
+    """What typed columns are, by their types; names of classes come from what `datasets` wrote beside them, if it did.
+
+    A column of a type that `datasets` does not know is of no use here, and is bytes.
+
+    Raises:
+        DataError: a name occurs twice.
+    """
+    if twice := sorted({name for name in schema.names if schema.names.count(name) > 1}):
+        raise DataError(f"{title}: column {', '.join(map(shown, twice[:_TOLD]))} occurs more than once")
+    told, found = _told_features(schema.metadata or {}), {}
+    for column in schema:
+        one = told.get(column.name)
+        names = one.get("names") if isinstance(one, dict) and one.get("_type") == "ClassLabel" else None
+        if pa.types.is_integer(column.type) and isinstance(names, list) and names and all(map(_is_word, names)):
+            found[column.name] = datasets.ClassLabel(names=list(dict.fromkeys(names)))
+            continue
+        try:
+            found[column.name] = datasets.Features.from_arrow_schema(pa.schema([column.remove_metadata()]))[column.name]
+        except (ValueError, TypeError, KeyError, AttributeError):
+            found[column.name] = datasets.Value("binary")
+    return datasets.Features(found)
+
+
+def _is_word(value: object) -> bool:
+    return isinstance(value, str) and bool(value)
+
+
+def _told_features(metadata: dict[bytes, bytes]) -> dict[str, Any]:
+    """What `datasets` wrote of each column; nothing of it is taken for true that the types do not say too."""
+    try:
+        value = json.loads(metadata.get(b"huggingface", b"{}"))["info"]["features"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def _first_cell(table: pa.Table | None, name: str) -> Any:

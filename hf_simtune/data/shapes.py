@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hf_simtune.errors import RequestError
 
-__all__ = ["CANONICAL", "Column", "Layout", "find_layout"]
+__all__ = ["CANONICAL", "MOST_TOLD", "Column", "Layout", "find_layout"]
 
 CANONICAL: dict[str, tuple[str, ...]] = {
     "pairs": ("anchor", "positive"),
@@ -19,6 +19,7 @@ CANONICAL: dict[str, tuple[str, ...]] = {
     "triplets": ("anchor", "positive", "negative"),
     "sentences": ("sentence",),
 }
+MOST_TOLD, LONGEST = 20, 60  # columns that a message names, and characters of a name
 # Names by which columns are known, lower case, with "_" for a space and a hyphen.
 _PAIRS = (
     ("anchor", "positive"),
@@ -281,13 +282,19 @@ class _Finder:
         return dataclasses.replace(layout, group=group, subset=subset)
 
     def error(self, what: str, hint: str | None = None) -> RequestError:
-        shown = ", ".join(f"{name} ({column.kind})" for name, column in self.source.items()) or "none"
+        told = [f"{_cut(name)} ({column.kind})" for name, column in self.source.items()]
+        more = f" and {len(told) - MOST_TOLD:,} more" if len(told) > MOST_TOLD else ""
+        shown = (", ".join(told[:MOST_TOLD]) or "none") + more
         if hint is None:
             names = list(self.source)[:3]
             say = {1: "--shape sentences", 2: "--shape pairs"}.get(len(names), "--shape scored (or triplets)")
-            hint = f"Say which, in the order of the shape: {self.flags}columns {' '.join(names)} {say}"
+            hint = f"Say which, in the order of the shape: {self.flags}columns {' '.join(map(_cut, names))} {say}"
         end = "" if what.endswith("?") else "."
         return RequestError(f"{self.title} {what}{end} Its columns: {shown}", hint=hint)
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= LONGEST else name[: LONGEST - 3] + "..."
 
 
 def _first_word(name: str) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hf_simtune.data import sports
 from hf_simtune.errors import RequestError
+from hf_simtune.hub_names import local
 from hf_simtune.recipe import Recipe
 from hf_simtune.rules import named_losses
 
@@ -70,18 +71,18 @@ def parse(text: str) -> DataName:
     """
     if text.startswith("builtin:"):
         return _builtin(text)
-    whole = Path(text).expanduser()
+    whole = local(text)
     if whole.is_file():
         return _file(whole)
     head, split = _without_split(text)
-    path = Path(head).expanduser()
+    path = local(head)
     if split and path.is_file():
         raise RequestError(f"{text!r}: a file has no split {split!r}", hint=f"Name the file alone: {head}")
     if head and (folder := _folder(head, path, split)):
         return folder
-    local = head.startswith(("./", "../", "/", "~")) or head in (".", "..")
-    if local or data_format(path.name) or "/" not in head:
-        raise _nothing_there(text, path, local or data_format(path.name) is not None)
+    is_path = head.startswith(("./", "../", "/", "~")) or head in (".", "..")
+    if is_path or data_format(path.name) or "/" not in head:
+        raise _nothing_there(text, path, is_path or data_format(path.name) is not None)
     found = _HUB.fullmatch(text)
     if not found:
         raise RequestError(f"{text!r} does not name any data", hint=FORMS)
