@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import importlib.util
 import json
 import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -155,7 +155,7 @@ def start(run: Path, *, host: str = "127.0.0.1", port: int | None = None, browse
         RunError: gradio could not serve it.
     """
     errors: list[SimtuneError] = []
-    if importlib.util.find_spec("gradio") is None:
+    if find_spec("gradio") is None:
         errors.append(RequestError("a demo needs the package gradio", hint="pip install 'hf-simtune[demo]'"))
     folder = None
     with _collected(errors):

@@ -9,7 +9,7 @@ from typing import Any
 from . import shown, told, typed
 from .encoders import Encoders, UnavailableError
 
-__all__ = ["build"]
+__all__ = ["build", "compared", "ranked"]
 
 # Written for this page: they are no rows of any data.
 PAIRS = {
@@ -50,21 +50,23 @@ def build(record: Mapping[str, Any], encoders: Encoders) -> tuple[Any, dict[str,
         except UnavailableError as error:
             yield shown.message(f"The tuned model is not to be had: {error}")
             return
-        yield shown.state("Ready.", encoders.caveats)
+        yield shown.state("", encoders.caveats)
 
     with gr.Blocks(title=f"{told.name(record)}: before and after", analytics_enabled=False) as page:
-        gr.HTML(told.heading(record), elem_id="heading")
-        state = gr.HTML(shown.state(LOADING["tuned"]), elem_id="state")
-        _title(gr, "How alike are two sentences?", "Cosine similarity: 1 is the same in meaning, 0 has nothing to do")
+        _html(gr, told.heading(record), elem_id="heading")
+        state = _html(gr, shown.state(LOADING["tuned"]), elem_id="state")
+        _title(gr, "How alike are two sentences?", "Cosine similarity: 1 is the same meaning, 0 nothing in common")
+        with gr.Row(elem_classes="st-examples"):
+            tries = [(gr.Button(name, size="sm", min_width=150), pair) for name, pair in PAIRS.items()]
         with gr.Row(equal_height=True):
             first, second = (
-                gr.Textbox(value=text, label=f"{which} sentence", lines=2, max_lines=6, elem_id=which.lower())
+                gr.Textbox(
+                    value=text, label=f"{which} sentence", lines=2, max_lines=6, min_width=260, elem_id=which.lower()
+                )
                 for which, text in zip(("First", "Second"), next(iter(PAIRS.values())), strict=True)
             )
         compare = gr.Button("Compare", variant="primary", elem_id="compare")
-        compared = gr.HTML(elem_id="compared", min_height=120)
-        with gr.Row(elem_classes="st-examples"):
-            tries = [(gr.Button(name, size="sm"), pair) for name, pair in PAIRS.items()]
+        below = _html(gr, "", elem_id="compared", min_height=120)
         _title(gr, "Which lines are nearest?", "A query, and a list to look through, a line each")
         with gr.Row():
             with gr.Column():
@@ -72,13 +74,13 @@ def build(record: Mapping[str, Any], encoders: Encoders) -> tuple[Any, dict[str,
                 lines = gr.Textbox(value=LINES, label="Lines", lines=10, max_lines=14, elem_id="lines")
                 rank = gr.Button("Rank", variant="primary", elem_id="rank")
             with gr.Column(scale=2):
-                ranked = gr.HTML(elem_id="ranked", min_height=240)
+                beside = _html(gr, "", elem_id="ranked", min_height=240)
         _title(gr, "What was measured?", "One pair or one list proves nothing; these rows were scored before and after")
-        gr.HTML(told.table(record), elem_id="measured")
+        _html(gr, told.table(record), elem_id="measured")
 
         hidden: dict[str, Any] = {"api_visibility": "private"}
-        pair = {"fn": _pair(encoders), "inputs": [first, second], "outputs": compared, **hidden}
-        listed = {"fn": _list(encoders), "inputs": [query, lines], "outputs": ranked, **hidden}
+        pair = {"fn": compared(encoders), "inputs": [first, second], "outputs": below, **hidden}
+        listed = {"fn": ranked(encoders), "inputs": [query, lines], "outputs": beside, **hidden}
         page.load(opened, None, state, show_progress="hidden", **hidden).then(**pair).then(**listed)
         gr.on([compare.click, first.submit, second.submit], **pair)
         gr.on([rank.click, query.submit], **listed)
@@ -87,8 +89,10 @@ def build(record: Mapping[str, Any], encoders: Encoders) -> tuple[Any, dict[str,
     return page, _looks(gr)
 
 
-def _pair(encoders: Encoders) -> Callable[[str, str], str]:
-    def compared(first: str, second: str) -> str:
+def compared(encoders: Encoders) -> Callable[[str, str], str]:
+    """What answers two sentences."""
+
+    def answer(first: str, second: str) -> str:
         """Both similarities of two sentences."""
         both = [typed.sentence(first, "The first sentence"), typed.sentence(second, "The second sentence")]
         if not all(one.texts for one in both):
@@ -99,11 +103,13 @@ def _pair(encoders: Encoders) -> Callable[[str, str], str]:
             return shown.message(str(error))
         return shown.pair(before, after, [note for one in both for note in one.notes])
 
-    return compared
+    return answer
 
 
-def _list(encoders: Encoders) -> Callable[[str, str], str]:
-    def ranked(query: str, lines: str) -> str:
+def ranked(encoders: Encoders) -> Callable[[str, str], str]:
+    """What answers a query and a list."""
+
+    def answer(query: str, lines: str) -> str:
         """The lines, the nearest first."""
         asked, listed = typed.sentence(query, "The query"), typed.lines(lines)
         if not asked.texts or not listed.texts:
@@ -114,7 +120,7 @@ def _list(encoders: Encoders) -> Callable[[str, str], str]:
             return shown.message(str(error))
         return shown.ranking(found, [*asked.notes, *listed.notes])
 
-    return ranked
+    return answer
 
 
 def _given(texts: tuple[str, str]) -> Callable[[], tuple[str, str]]:
@@ -122,17 +128,33 @@ def _given(texts: tuple[str, str]) -> Callable[[], tuple[str, str]]:
 
 
 def _title(gr: Any, title: str, told: str) -> None:
-    gr.HTML(f'<h2 class="st-title">{title}</h2><p class="st-quiet">{told}.</p>')
+    _html(gr, f'<h2 class="st-title">{title}</h2><p class="st-quiet">{told}.</p>')
+
+
+def _html(gr: Any, value: str, **more: Any) -> Any:
+    return gr.HTML(value, apply_default_css=False, **more)
 
 
 def _looks(gr: Any) -> dict[str, Any]:
     """Theme and style: with the fonts of the machine that looks at it, so that nothing is fetched for them."""
     theme = gr.themes.Base(
         primary_hue="blue",
-        neutral_hue="slate",
+        neutral_hue="gray",
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
         radius_size="sm",
+    ).set(
+        body_background_fill="#fdfdfc",
+        body_background_fill_dark="#14171a",
+        block_background_fill_dark="#1c2024",
+        input_background_fill="#ffffff",
+        input_border_width="1px",
+        input_border_color_dark="#363d44",
+        input_background_fill_dark="#14171a",
+        button_primary_background_fill="#0b62b8",
+        button_primary_background_fill_hover="#084c90",
+        button_primary_background_fill_dark="#0b62b8",
+        button_primary_background_fill_hover_dark="#2a7fd0",
     )
     css = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     return {"theme": theme, "css": css, "footer_links": []}

@@ -24,7 +24,7 @@ def pair(before: Seen | None, after: Seen, told: Sequence[str] = ()) -> str:
         told: notes, sentences.
     """
     bars = (_bar("Before", "st-before", before) if before else "") + _bar("After", "st-after", after)
-    change = f'<p class="st-change">{_change(after.cosine - before.cosine)}</p>' if before else ""
+    change = f'<p class="st-change">{_change(round(after.cosine, 3) - round(before.cosine, 3))}</p>' if before else ""
     return f'<div class="st-pair">{bars}{change}</div>{_active(before, after)}{notes(told)}'
 
 
@@ -59,7 +59,7 @@ def notes(told: Iterable[str]) -> str:
 def state(text: str, caveats: Iterable[str] = ()) -> str:
     """How far the models are, and what must be said of them."""
     told = "".join(f'<p class="st-caveat">{escape(caveat)}</p>' for caveat in caveats)
-    return f'<p class="st-state" role="status">{escape(text)}</p>{told}'
+    return (f'<p class="st-state" role="status">{escape(text)}</p>' if text else "") + told
 
 
 def _bar(label: str, kind: str, seen: Seen) -> str:
@@ -105,7 +105,7 @@ def _row(line: Line) -> str:
     if line.before is not None and line.rank_before is not None:
         before = (
             f'<td class="st-number">{_number(line.before)}</td>'
-            f'<td class="st-number">{line.rank_before}{_moved(line.rank_before - line.rank_after)}</td>'
+            f'<td class="st-number">{_moved(line.rank_before - line.rank_after)}{line.rank_before}</td>'
         )
     return (
         f'<tr><td class="st-number st-rank">{line.rank_after}</td><td class="st-text"><bdi>{escape(text)}</bdi></td>'
@@ -116,6 +116,6 @@ def _row(line: Line) -> str:
 
 def _moved(up: int) -> str:
     if not up:
-        return '<span class="st-moved"></span>'
+        return ""
     kind, arrow, word = ("st-up", "\N{UPWARDS ARROW}", "up") if up > 0 else ("st-down", "\N{DOWNWARDS ARROW}", "down")
     return f'<span class="st-moved {kind}" title="{word} by {abs(up)}">{arrow}{abs(up)}</span>'

@@ -104,9 +104,9 @@ def table(record: Record) -> str:
         f'<div class="st-scrolls"><table class="st-run"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>'
         "</div>"
         '<p class="st-quiet">Before and After: Spearman correlation of the model\N{RIGHT SINGLE QUOTATION MARK}s '
-        "similarities with the scores in the data, times 100; 100 puts all pairs in the same order. The interval is of "
-        "the change: if all of it lies above zero, the model is called improved. Another draw of such pairs would "
-        "seldom give a change outside it; another training might.</p>"
+        "similarities with the scores in the data, times 100; 100 means that both put the pairs in one order. The "
+        "interval is of the change, and covers the choice of pairs, not the luck of one training: improved means that "
+        "all of it lies above zero.</p>"
     )
 
 
@@ -164,4 +164,6 @@ def _title(source: Record) -> str:
 
 def _base(record: Record) -> str:
     base = record["base"]
-    return f"{base['name']}" + (f", {base['parameters'] / 1e6:.1f} million parameters" if base["parameters"] else "")
+    return str(base["hub_id"] or base["name"]) + (
+        f", {base['parameters'] / 1e6:.1f} million parameters" if base["parameters"] else ""
+    )
