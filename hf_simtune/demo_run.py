@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from hf_simtune import models, preparing
+from hf_simtune import adapters, models, preparing
 from hf_simtune.demo_page.encoders import Encoders, UnavailableError
 from hf_simtune.errors import RequestError, RunError, SimtuneError, joined
 from hf_simtune.evaluation.sts import Model
@@ -54,12 +54,22 @@ def encoders(folder: RunFolder, record: RunRecord) -> Encoders:
     """Both models of a run, not loaded yet: the base as the run had it, and what lies in ``model/``."""
 
     def tuned() -> tuple[Model, str]:
-        return _checked(lambda: models.load(str(folder.model)), "model in the run folder", record.tuned)
+        return _checked(lambda: _tuned(folder, record), "model in the run folder", record.tuned)
 
     def base() -> tuple[Model, str]:
         return _checked(lambda: preparing.load_base(_recipe(folder, record)), "base", record.base)
 
     return Encoders(tuned, base)
+
+
+def _tuned(folder: RunFolder, record: RunRecord) -> tuple[Model, ModelFacts]:
+    """The model that a run left; adapters on their base where that lies on this machine."""
+    place = None
+    if record.saved == "adapter":
+        recipe = _recipe(folder, record)
+        place = models.base_folder(recipe.model, recipe.model_revision)
+    with adapters.placed(folder.model, place) as lies:
+        return models.load(str(lies))
 
 
 def _recipe(folder: RunFolder, record: RunRecord) -> Recipe:

@@ -6,6 +6,7 @@ import ast
 import dataclasses
 import json
 import math
+import shutil
 import socket
 import subprocess
 import sys
@@ -300,10 +301,8 @@ def test_the_app_of_a_space_runs_with_the_hub_and_without_this_package(run: Path
     pytest.importorskip("gradio", reason="needs the extra 'demo'")
     record = RunRecord.load(run / "record.json")
     base = dataclasses.replace(record.base, hub_id="loopback/tiny", name="loopback/tiny", prompt="x: ")
-    published = tmp_path / "published"
-    published.mkdir()
-    for path in [*(run / "model").iterdir(), run / "record.json"]:
-        (published / path.name).symlink_to(path)
+    published = shutil.copytree(run / "model", tmp_path / "published")
+    shutil.copyfile(run / "record.json", published / "record.json")
     dataclasses.replace(record, base=base).save(tmp_path / "record.json")
     models = {"me/model": published, "me/other": run.parents[1] / "tiny", "loopback/tiny": run.parents[1] / "tiny"}
     with LoopbackHub(models, storage=tmp_path / "storage") as hub:

@@ -142,7 +142,7 @@ def from_hub(
 
         try:
             model = (SparseEncoder if sparse else SentenceTransformer)(name, revision=revision)
-        except (OSError, RuntimeError, ValueError, KeyError, ImportError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError, ImportError) as error:
             said = str(error).strip().splitlines() or [type(error).__name__]
             raise UnavailableError(f"{name} does not load: {said[0]}") from error
         if max_length is not None:
