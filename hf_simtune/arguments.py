@@ -7,10 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-from hf_simtune import flags, model_names, recipe
+from hf_simtune import flags, model_names, publish_arguments, recipe
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
-from hf_simtune.publish_reasons import REASONS
 from hf_simtune.recipe import Recipe
 from hf_simtune.version import __version__
 
@@ -29,6 +28,7 @@ examples:
   hf-simtune diagnose MODEL_A MODEL_B --data sentences.txt --out diagnose.html
   hf-simtune diagnose MODEL --data sentences.txt   how a model spreads sentences: anisotropy, uniformity
   hf-simtune publish runs/NAME --to ORG/NAME  send a run to the Hub: model, card, record, in one commit
+  hf-simtune demo runs/NAME                   a page: two sentences, a list, before and after
   hf-simtune bench                            a training step against a plain script's, on this machine
   hf-simtune generate sports --rows 20000     sentences to try things on
 """
@@ -174,25 +174,7 @@ def parser() -> Parser:
     diagnose.add_argument("--force", action="store_true", help="write over a file that exists")
     _output_flags(diagnose)
 
-    export = command("export", "A finished run's model as ONNX, in fp32 and int8, with score, size and speed of each.")
-    export.add_argument("run", metavar="RUN", help="the run's folder, runs/NAME-TIME; the files go into its model/onnx")
-    _output_flags(export)
-
-    publish = command("publish", "Send a finished run to the Hub: model, card, record and scores in one commit.")
-    publish.add_argument("run", metavar="RUN", help="the run's folder, runs/NAME-TIME")
-    publish.add_argument("--to", required=True, metavar="ORG/NAME", help="repository; made if there is none")
-    publish.add_argument("--private", action="store_true", help="a new repository is private")
-    publish.add_argument("--create-pr", action="store_true", help="open a pull request in place of a commit to main")
-    publish.add_argument("--tag", metavar="NAME", help="name the commit, as in v1")
-    publish.add_argument(
-        "--allow",
-        nargs="+",
-        metavar="REASON",
-        help="publish although this speaks against it, and have the card say so: "
-        + "; ".join(f"{name} ({told})" for name, told in REASONS.items()),
-    )
-    publish.add_argument("--dry-run", action="store_true", help="check and list what would be sent; send nothing")
-    _output_flags(publish)
+    publish_arguments.add(command)
 
     bench = command("bench", "Measure the speed of training on this machine, against a plain trainer script.")
     bench.add_argument(

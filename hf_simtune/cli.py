@@ -20,6 +20,7 @@ __all__ = ["main"]
 COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "bench": commands.bench,
     "compare": commands.compare,
+    "demo": publish_command.demo,
     "diagnose": commands.diagnose,
     "export": publish_command.export,
     "generate": commands.generate,

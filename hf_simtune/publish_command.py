@@ -1,15 +1,17 @@
-"""The commands for a run that is over: publish, and export to other formats."""
+"""The commands for a run that is over: publish it, export it to other formats, show it."""
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
 import json
+import threading
 from pathlib import Path
 
 from hf_simtune.chatter import calm_libraries
+from hf_simtune.errors import RequestError
 
-__all__ = ["export", "publish"]
+__all__ = ["demo", "export", "publish"]
 
 
 def export(arguments: argparse.Namespace) -> int:
@@ -47,4 +49,31 @@ def publish(arguments: argparse.Namespace) -> int:
         terminal.plain(json.dumps(dataclasses.asdict(done)))
     else:
         terminal.show_published(done, dry_run=arguments.dry_run)
+    return 0
+
+
+def demo(arguments: argparse.Namespace) -> int:
+    """Serve a finished run's page until Ctrl-C, or write the files of a Space."""
+    from hf_simtune import demo_space, terminal
+
+    serving = {"--port": arguments.port, "--host": arguments.host, "--browser": arguments.browser or None}
+    if problems := demo_space.wrong(arguments.space, arguments.of, arguments.out, serving):
+        raise RequestError(problems, hint=f"See: {arguments.parser.prog} --help")
+    if arguments.space:
+        out = Path(arguments.out) if arguments.out else None
+        made = demo_space.write(Path(arguments.run), arguments.space, arguments.of, out, force=arguments.force)
+        terminal.show_space(made)
+        return 0
+    calm_libraries(quiet=arguments.quiet)
+    from hf_simtune import demo_run, threads
+
+    threads.settle()
+    served = demo_run.start(
+        Path(arguments.run), host=arguments.host or "127.0.0.1", port=arguments.port, browser=arguments.browser
+    )
+    terminal.show_served(served.url)
+    try:
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        served.stop()
     return 0

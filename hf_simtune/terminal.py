@@ -18,6 +18,7 @@ from rich.text import Text
 from hf_simtune import wording
 
 if TYPE_CHECKING:
+    from hf_simtune.demo_space import Space
     from hf_simtune.diagnosing import Diagnosis
     from hf_simtune.evaluation.compare import Comparison
     from hf_simtune.publishing import Published
@@ -264,6 +265,21 @@ def show_exports(record: RunRecord, run: Path) -> None:
         name = str(run / "model" / one.file) if one.file else "the model as it is"
         table.add_row(name, f"{one.megabytes:,.1f}", wording.points(one.spearman), f"{one.sentences_per_second:,.0f}")
     out.print(table)
+
+
+def show_served(url: str) -> None:
+    """Where a page is; at once, also where a program reads it."""
+    plain(f"page        {url}")
+    sys.stdout.flush()
+    note("Ctrl-C ends it")
+
+
+def show_space(made: Space) -> None:
+    """The files of a Space, and what sends them."""
+    plain(f"{made.folder}: {len(made.files)} files: {', '.join(made.files)}")
+    plain("to the Hub:")
+    for command in made.commands:
+        plain(f"  {command}")
 
 
 def show_places(folder: Path, page: Path, run: Path | None = None) -> None:

@@ -14,7 +14,11 @@ PACKAGE = CHECKOUT / "hf_simtune"
 # What may import what: only rooms below. The order is the house's.
 FLOORS = [
     {"tellable"},
+    {"demo_page.escaped", "demo_page.typed", "demo_page.encoders"},
+    {"demo_page.shown", "demo_page.told"},
+    {"demo_page.page", "demo_page"},
     {"errors", "version", "wording", "loss_table", "chatter", "publish_reasons", "whole", "stopping"},
+    {"publish_arguments"},
     {"fields", "rules", "plain", "branches", "hub_names", "hub_patience", "held", "unwritten"},
     {"words", "record_training", "stopwatch", "checkpoint"},
     {"lora", "hub", "weights", "report_text", "data.sports"},
@@ -43,6 +47,7 @@ FLOORS = [
     {"evaluation.sts", "evaluation.health", "separation", "schedule", "set_plan", "card_metadata", "card_figure"},
     {"publish_files", "publish_gate", "eval_results", "attempt"},
     {"publish_search", "hub_upload", "publish_proof"},
+    {"demo_space"},
     {"card_provenance"},
     {"card_evaluation"},
     {"card_training"},
@@ -57,7 +62,7 @@ FLOORS = [
     {"train", "before_after", "starting"},
     {"preparing", "kept", "script_facts", "writing", "watching", "onnx_export"},
     {"saving", "callback", "publishing", "exporting"},
-    {"release"},
+    {"release", "demo_run"},
     {"run_callback"},
     {"fitting"},
     {"training_facts"},
