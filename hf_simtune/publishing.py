@@ -111,11 +111,9 @@ def _publish(
         raise RunError(
             [f"model/{name} is not the file that was scored" for name in other], hint=f"Again: hf-simtune export {run}"
         )
-    weights = _weights({**files, "README.md": folder.card}, left)
+    weights = _weights(folder, {**files, "README.md": folder.card}, left)
     found = publish_gate.against(record, weights, searched=prepared is not None)
-    draft = _told(folder, record, Release(to)) | files
-    shown = [text for example in record.examples for text in example.values() if isinstance(text, str)]
-    private_things = publish_search.private(draft, _texts(prepared), shown)
+    private_things = _searched(record, _told(folder, record, Release(to)) | files, prepared)
     if secrets := [one for one in private_things if not one.reason]:
         raise RunError(
             [f"{one.file} holds {one.what}" for one in secrets],
@@ -205,6 +203,12 @@ def _rows(folder: RunFolder) -> Inputs | None:
     return None if other else prepared
 
 
+def _searched(record: RunRecord, files: publish_files.Files, prepared: Inputs | None) -> list[publish_search.Found]:
+    """What must not leave this machine, less the rows that a person wanted to be shown."""
+    shown = [text for example in record.examples for text in example.values() if isinstance(text, str)]
+    return publish_search.private(files, _texts(prepared), shown)
+
+
 def _texts(prepared: Inputs | None) -> Iterable[str]:
     """Every text of the run's rows; those that this package wrote are no secret."""
     if prepared is None:
@@ -221,7 +225,7 @@ def _sentences(rows: Dataset) -> Iterable[str]:
             yield from rows[name]
 
 
-def _weights(files: publish_files.Files, left: Sequence[str]) -> str:
+def _weights(folder: RunFolder, files: publish_files.Files, left: Sequence[str]) -> str:
     """SHA-256 of what the files load as, on their own, as they will on the Hub.
 
     Raises:
@@ -233,7 +237,8 @@ def _weights(files: publish_files.Files, left: Sequence[str]) -> str:
         except RequestError as error:
             more = f" Not among them: {', '.join(left)}." if left else ""
             raise RunError(
-                f"the files that may be published are no model: {error.problems[0]}.{more}", hint=error.hint
+                f"{folder.path}: the files that may be published are no model: {error.problems[0]}.{more}",
+                hint=error.hint,
             ) from error
     return facts.weights_sha256
 

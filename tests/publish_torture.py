@@ -101,8 +101,8 @@ def _publisher(hub: LoopbackHub, kind: str, folder: Path) -> Publish:
 
     from hf_simtune import publishing, tune
     from hf_simtune.errors import RequestError
+    from hf_simtune.lora import LoRA
     from hf_simtune.publish_reasons import REASONS
-    from hf_simtune.recipe import Lora
 
     more: dict[str, Any] = {}
     folder.mkdir()
@@ -111,9 +111,10 @@ def _publisher(hub: LoopbackHub, kind: str, folder: Path) -> Publish:
         for path in sorted(tiny_model(folder / "tiny").rglob("*")):
             if path.is_file():
                 hub.put("t/tiny", path.relative_to(folder / "tiny").as_posix(), path.read_bytes())
-        model, more = Path("t/tiny"), {"lora": Lora(r=4, alpha=8), "learning_rate": 3e-3, "epochs": 2.0}
+        model, more = Path("t/tiny"), {"lora": LoRA(r=4, alpha=8), "learning_rate": 3e-3, "epochs": 2.0}
     else:
         model = tiny_static(folder / "tiny")
+    _once(publishing)
     runs = [tune(teachable(model, folder, seed=seed, **more), out=folder / f"{seed}").folder for seed in (1, 2)]
     allow = []
     for run in runs:
@@ -128,6 +129,27 @@ def _publisher(hub: LoopbackHub, kind: str, folder: Path) -> Publish:
         return publishing.publish(runs[later], name, allow=allow[later], **(how if later else {}))
 
     return publish
+
+
+def _once(publishing: Any) -> None:
+    """What a push finds out on this machine is the same each time: how a run's weights load, its rows, the search."""
+    for name in ("_rows", "_weights", "_searched"):
+        found = getattr(publishing, name)
+        if not hasattr(found, "kept"):
+            setattr(publishing, name, _Kept(found))
+
+
+class _Kept:
+    """A function that is called once for each run."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function, self.kept = function, dict[str, Any]()
+
+    def __call__(self, run: Any, *more: Any) -> Any:  # its folder or its record
+        key = str(run.path) if hasattr(run, "path") else run.tuned.weights_sha256
+        if key not in self.kept:
+            self.kept[key] = self.function(run, *more)
+        return self.kept[key]
 
 
 def _cases(hub: LoopbackHub, kind: str, publish: Publish) -> list[Case]:
