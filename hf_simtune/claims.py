@@ -64,6 +64,8 @@ def claim_of(model: str, revision: str | None, weights: str, fingerprint: str, m
         return None
     found = [evaluation for evaluation in record.evaluations if evaluation.source.fingerprint == fingerprint]
     if not found or found[0].tuned.spearman is None:
+        told = ", ".join(evaluation.source.title for evaluation in record.evaluations)
+        log.info("the record of %s claims nothing of these rows; it was scored on %s", model, told)
         return None
     return Claim(
         claimed=found[0].tuned.spearman,

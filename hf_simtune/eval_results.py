@@ -6,12 +6,11 @@ import yaml
 from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
 
 from hf_simtune.card_metadata import COMMIT, hub_data_id
+from hf_simtune.publish_files import RESULTS
 from hf_simtune.record import Evaluation, RunRecord
 from hf_simtune.wording import points
 
 __all__ = ["eval_results"]
-
-FOLDER = ".eval_results"
 
 
 def eval_results(record: RunRecord, hub_id: str) -> dict[str, str]:
@@ -37,7 +36,7 @@ def eval_results(record: RunRecord, hub_id: str) -> dict[str, str]:
             and not evaluation.source.part
             and evaluation.tuned.spearman is not None
         ):
-            path = f"{FOLDER}/{name.rpartition('/')[2]}.yaml"
+            path = f"{RESULTS}{name.rpartition('/')[2]}.yaml"
             files.setdefault(path, []).append(_entry(record, evaluation, name, hub_id))
     return {
         path: yaml.safe_dump(eval_result_entries_to_yaml(entries), sort_keys=False) for path, entries in files.items()

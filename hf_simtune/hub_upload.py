@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+from typing import NamedTuple
 
-import httpx2
 from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
-from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
-from huggingface_hub.hf_api import RepoFile
+from huggingface_hub.errors import LocalTokenNotFoundError
 
+from hf_simtune import hub_state
 from hf_simtune.errors import HubError
-from hf_simtune.publish_files import Files, replaceable
+from hf_simtune.hub_patience import asked
+from hf_simtune.hub_state import FAULTS
+from hf_simtune.publish_files import Files
 
-__all__ = ["Sent", "send"]
+__all__ = ["Sent", "name_it", "send"]
 
 ATTRIBUTES = ".gitattributes"
 UNTOUCHED = "The Hub is as it was"
-FAULTS = (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError)  # the last: how a failed upload is wrapped
-PATIENCE = 30.0  # seconds, for what a repository is; without one the library would wait for ever
 CONFLICT = 412
 
 
@@ -35,6 +33,14 @@ class Sent:
     stayed: tuple[str, ...]  # files in the repository that no run puts there
     url: str
     pull_request: str | None = None
+
+
+class _State(NamedTuple):
+    """What is there after a commit whose answer was a failure."""
+
+    commit: str | None  # with the files; None: it did not arrive, or nobody can tell
+    pull_request: str | None
+    told: str
 
 
 def send(
@@ -56,8 +62,8 @@ def send(
         to: ``ORG/NAME``, made if there is none.
         title: of the commit.
         private: whether a new repository is private.
-        create_pr: open a pull request in place of a commit to main.
-        tag: a name for the commit.
+        create_pr: open a pull request in place of a commit to main, unless one with these files is open.
+        tag: the name that the commit will get: nothing is sent where another state has it.
         again: the command that tries again, for errors.
 
     Raises:
@@ -65,21 +71,24 @@ def send(
             that this could not be seen.
     """
     api = HfApi()
-    made = False
+    pull = None
     try:
-        head, made = _head(api, to, private=private)
-        there = _hashes_there(api, to, head)
-        tagged = _tagged(api, to, tag) if tag else None
+        head, made = hub_state.head(api, to, private=private)
+        there = hub_state.hashes_at(api, to, head)
+        changed, gone = hub_state.differences(there, files)
+        named = hub_state.tagged(api, to, tag) if tag else None
+        if create_pr and (changed or gone):
+            pull = hub_state.open_pull(api, to, files, title)
     except FAULTS as error:
         raise _failed(to, error, UNTOUCHED, again) from error
-    changed = [name for name, held in files.items() if there.get(name) not in _hashes(held)]
-    gone = [name for name in there if name not in files and replaceable(name)]
-    if tagged and (changed or gone or tagged != head):
+    if named and (changed or gone or named != head):
         raise HubError(
-            f"{to} has a tag {tag} already, at {tagged}, which is another state than this one: nothing was sent",
+            f"{to} has a tag {tag} already, at {named}, which is another state than this one: nothing was sent",
             hint="A tag is history and stays where it is: choose another name for --tag",
         )
-    commit, pull_request = head, None
+    commit, pull_request = pull or (head, None)
+    if pull:
+        changed, gone = [], []
     if changed or gone:
         operations: list[CommitOperationAdd | CommitOperationDelete] = [
             CommitOperationAdd(name, files[name]) for name in changed
@@ -88,23 +97,17 @@ def send(
         try:
             with warnings.catch_warnings():  # of a data file in a model's repository: the scores belong there
                 warnings.filterwarnings("ignore", "It seems that you are about to commit a data file")
-                done = api.create_commit(to, operations, commit_message=title, parent_commit=head, create_pr=create_pr)
+                done = asked(
+                    lambda: api.create_commit(
+                        to, operations, commit_message=title, parent_commit=head, create_pr=create_pr
+                    )
+                )
             commit, pull_request = done.oid, done.pr_url
-        except FAULTS as error:
-            arrived = None if create_pr else head if _status(error) == CONFLICT else _arrived(api, to, files, head)
-            if arrived is None:
-                raise _failed(to, error, "Whether the commit arrived could not be seen", again) from error
-            if arrived == head:
-                state = "A new repository is there, empty" if made else UNTOUCHED
-                raise _failed(to, error, state, again) from error
-            commit = arrived  # the answer was lost, not the commit
-        except ValueError as error:  # the Hub's own check of the card
-            raise _failed(to, error, UNTOUCHED, again) from error
-    if tag and not tagged:
-        try:
-            api.create_tag(to, tag=tag, revision=commit, exist_ok=True)
-        except FAULTS as error:
-            raise _failed(to, error, f"The files are there, at {commit}; the tag {tag} may not be", again) from error
+        except (*FAULTS, ValueError) as error:  # the last: the Hub's own check of the card, or an answer that is none
+            state = _state(api, to, files, head, title if create_pr else "", made=made, conflict=_status(error))
+            if state.commit is None:
+                raise _failed(to, error, state.told, again) from error
+            commit, pull_request = state.commit, state.pull_request  # the answer was lost, not the commit
     return Sent(
         commit=commit,
         changed=tuple(sorted(changed)),
@@ -115,70 +118,84 @@ def send(
     )
 
 
-def _head(api: HfApi, to: str, *, private: bool) -> tuple[str, bool]:
-    """The commit that main is at, and whether the repository had to be made.
+def name_it(to: str, commit: str, tag: str, *, again: str) -> None:
+    """Give a commit a name that stays with it, if it has not got that already.
 
     Raises:
-        HubError: it is to be private, and is there for all to see.
+        HubError: the Hub did not take it, or the name is another state's by now.
     """
+    api = HfApi()
+    failure: Exception | None = None
+    named = None
     try:
-        found = api.model_info(to, timeout=PATIENCE)
-    except RepositoryNotFoundError:
-        api.create_repo(to, private=private, exist_ok=True)
-        return str(api.model_info(to, timeout=PATIENCE).sha), True
-    if private and not found.private:
+        named = hub_state.tagged(api, to, tag)
+        if named is None:
+            asked(lambda: api.create_tag(to, tag=tag, revision=commit))
+            return
+    except FAULTS as error:
+        failure = error
+    try:
+        named = named or hub_state.tagged(api, to, tag)  # the answer may be lost, and not the tag
+    except FAULTS as error:
+        failure = failure or error
+    if named == commit:
+        return
+    state = f"The files are there, at {commit}; the tag {tag} may not be"
+    if named:
         raise HubError(
-            f"{to} is there and public, and --private makes a new repository alone",
-            hint="Make it private in its settings first, or choose another name",
+            f"{to} has a tag {tag} by now, at {named}, which is another state than this one",
+            hint=f"The files are there, at {commit}, without a tag: choose another name for --tag",
         )
-    return str(found.sha), False
+    raise _failed(to, failure or HubError("no tag was made"), state, again) from failure
 
 
-def _hashes_there(api: HfApi, to: str, commit: str) -> dict[str, str]:
-    return {
-        entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
-        for entry in api.list_repo_tree(to, recursive=True, revision=commit)
-        if isinstance(entry, RepoFile)
-    }
+def _state(api: HfApi, to: str, files: Files, head: str, pull: str, *, made: bool, conflict: int | None) -> _State:
+    """What a commit became whose answer was a failure.
 
-
-def _arrived(api: HfApi, to: str, files: Files, head: str) -> str | None:
-    """The commit with these files, where it is main; the old head, where that is; None where nobody can tell."""
+    Args:
+        api: of the Hub.
+        to: ``ORG/NAME``.
+        files: of the commit.
+        head: that main was at.
+        pull: title of the pull request that was to be; "": a commit to main.
+        made: whether the repository is new.
+        conflict: the status of the answer.
+    """
+    untouched = _State(None, None, "A new repository is there, empty" if made else UNTOUCHED)
     try:
-        now = str(api.model_info(to, timeout=PATIENCE).sha)
+        if pull:
+            found = hub_state.open_pull(api, to, files, pull)
+            return _State(*found, "") if found else untouched
+        now = hub_state.main_at(api, to)
         if now == head:
-            return head
-        there = _hashes_there(api, to, now)
+            return untouched
+        if now and not hub_state.differences(hub_state.hashes_at(api, to, now), files)[0]:
+            return _State(now, None, "")
     except FAULTS:
-        return None
-    return now if all(there.get(name) in _hashes(held) for name, held in files.items()) else None
+        return _State(None, None, "Whether the commit arrived could not be seen")
+    if conflict == CONFLICT:
+        return _State(None, None, f"The Hub is as they left it, at {now}, with nothing of this run")
+    return _State(None, None, f"Whether the commit arrived could not be seen: main is at {now} by now")
 
 
-def _tagged(api: HfApi, to: str, tag: str) -> str | None:
-    """The commit that a tag names; None where there is no such tag."""
-    return next((known.target_commit for known in api.list_repo_refs(to).tags if known.name == tag), None)
-
-
-def _hashes(held: bytes | Path) -> set[str]:
-    """Both names that the Hub may have for a file's content: git's, and SHA-256 of a large one."""
-    content = held if isinstance(held, bytes) else held.read_bytes()
-    return {hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest(), hashlib.sha256(content).hexdigest()}
-
-
-def _status(error: Exception) -> int | None:
+def _status(error: BaseException) -> int | None:
     return getattr(getattr(error, "response", None), "status_code", None)
 
 
-def _failed(to: str, error: Exception, state: str, again: str) -> HubError:
+def _failed(to: str, error: BaseException, state: str, again: str) -> HubError:
     if isinstance(error, RuntimeError) and isinstance(error.__cause__, FAULTS):
         error = error.__cause__  # of a file that was not taken
     reply, status = getattr(error, "response", None), _status(error)
     said = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    wait = reply.headers.get("Retry-After", 60) if reply is not None else 60
     hints: Sequence[str] = {
         401: ["Log in with a token that may write: hf auth login"],
         403: ["The token may not write there: hf auth login, with one that may"],
         404: [f"There is no {to} for this token: hf auth whoami says whose it is"],
-        412: ["Somebody else has pushed meanwhile"],
-        429: [f"Too many requests: wait {reply.headers.get('Retry-After', 60) if reply is not None else 60} seconds"],
+        CONFLICT: ["Somebody else has pushed meanwhile"],
+        429: [f"Too many requests: wait {wait} seconds"],
+        507: ["The Hub has no space left for it"],
     }.get(status or 0, [])
+    if isinstance(error, LocalTokenNotFoundError):
+        hints = ["Nobody is logged in here: hf auth login, with a token that may write"]
     return HubError(f"{to} was not published: {said[0]}", hint=". ".join([*hints, state, f"Again: {again}"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Collection, Mapping
 from pathlib import Path, PurePosixPath
@@ -13,10 +14,15 @@ from hf_simtune.errors import RunError
 from hf_simtune.run_folder import RunFolder
 from hf_simtune.scores_file import SCHEMA
 
-__all__ = ["Files", "collect", "replaceable", "stage"]
+__all__ = ["RESULTS", "Files", "collect", "replaceable", "stage"]
 
 Files = Mapping[str, "bytes | Path"]  # what is published, by its path in the repository
 
+RESULTS = ".eval_results/simtune-"  # what our files of results begin with: other people's stand beside them
+_ONCE = {"README.md", "record.json", "scores.parquet"} | {
+    f"plots/{name}.png" for name in ("scores", "similarities", "training")
+}
+_MODULE = re.compile(r"(?:\w+_)?\d+_\w+", re.ASCII)  # a folder of sentence-transformers: 1_Pooling, query_0_Transformer
 # Of a model's folder, at any depth. All else stays here: a checkpoint's card with rows of the data, pickled weights
 # and arguments, the optimizer's state, code.
 _NAMES = {
@@ -85,8 +91,9 @@ def stage(files: Files, folder: Path) -> Path:
 def replaceable(name: str) -> bool:
     """Whether a file of a repository is of the kind that a run puts there, so that a later run may take it away."""
     path = PurePosixPath(name)
-    ours = name in ("README.md", "record.json", "scores.parquet") or path.parts[0] in (".eval_results", "plots")
-    return ours or path.name in _NAMES or _is_shard(path.name) or name.startswith("onnx/model")
+    of_model = all(_MODULE.fullmatch(folder) for folder in path.parts[:-1])
+    once = name in _ONCE or name.startswith((RESULTS, "onnx/model"))
+    return once or (of_model and (path.name in _NAMES or _is_shard(path.name)))
 
 
 def _is_shard(name: str) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from hf_simtune.card_metadata import kept_base
 from hf_simtune.errors import RequestError
@@ -21,7 +21,14 @@ class Reason:
     """One thing that speaks against it."""
 
     name: str  # of REASONS
-    told: str  # a sentence's worth, for people
+    told: str  # a sentence's worth, for whoever publishes
+    shown: str = ""  # the same for a stranger who reads the card, where it must be said otherwise
+
+
+_SHOWN = {  # in a card there is no model/
+    "unchanged": "no checkpoint was better than the base, so this is the base as it was",
+    "weights": "the weights here are not those that were scored, and no score in this card is theirs",
+}
 
 
 def against(record: RunRecord, weights: str, *, searched: bool = True) -> list[Reason]:
@@ -32,15 +39,20 @@ def against(record: RunRecord, weights: str, *, searched: bool = True) -> list[R
         weights: SHA-256 of what its model folder loads as (``weights.weights_sha256``).
         searched: whether its rows are at hand, so that their texts can be looked for.
     """
-    found = [Reason(name, told) for name, told in _found(record, weights)]
+    found = [Reason(name, told, _SHOWN.get(name, "")) for name, told in _found(record, weights)]
     if not searched:
         told = "the run's rows are not at hand as they were, so that their texts cannot be looked for in what is sent"
-        found.append(Reason("unsearched", told))
+        found.append(Reason("unsearched", told, "its files were not searched for texts of the rows, which were gone"))
     return found
 
 
-def checked(found: Sequence[Reason], allowed: Sequence[str]) -> list[Reason]:
+def checked(found: Sequence[Reason], allowed: Sequence[str], again: Callable[[Sequence[str]], str]) -> list[Reason]:
     """Those that were found and allowed, for the card to say.
+
+    Args:
+        found: what speaks against it.
+        allowed: by name.
+        again: the command with the names that it is given, for errors.
 
     Raises:
         RequestError: some are not allowed, all of them at once; or a name speaks of nothing that is so.
@@ -50,9 +62,9 @@ def checked(found: Sequence[Reason], allowed: Sequence[str]) -> list[Reason]:
     left = [reason for reason in found if reason.name not in allowed]
     problems += [f"{reason.name}: {reason.told}" for reason in left]
     if problems:
-        ways = " ".join(dict.fromkeys(reason.name for reason in found))
-        hint = f"To publish it all the same, and have the card say so: --allow {ways}" if left else "Leave it out"
-        raise RequestError(problems, hint=hint)
+        ways = list(dict.fromkeys(reason.name for reason in found))
+        hint = "Nothing was sent. To publish it all the same, and have the card say so" if left else "Without it"
+        raise RequestError(problems, hint=f"{hint}: {again(ways)}")
     return list(found)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import getpass
+import mmap
 import re
 import socket
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,6 +41,11 @@ class Found:
     what: str
     reason: str  # with which it can be allowed; "": with none
 
+    @property
+    def shown(self) -> str:
+        """What a card says of it where it was allowed: whose name a word is goes without saying."""
+        return f"a word in {self.file} may be a private name" if self.reason == "names" else ""
+
 
 def private(files: Files, texts: Iterable[str] = (), shown: Sequence[str] = ()) -> list[Found]:
     """Tokens, paths of this machine, its name and its user's, and texts of the rows, wherever they stand in the files.
@@ -67,20 +73,23 @@ def _parts(letters: str) -> list[str]:
 
 
 def _private(files: Files, texts: set[str]) -> Iterator[Found]:
-    own = [secret.encode() for secret in secrets()]
+    own = {secret.encode() for secret in secrets()}
     words = {
         what: re.compile(rb"(?<![\w/-])" + re.escape(name.encode()) + rb"(?![\w/-])", re.IGNORECASE)
         for what, name in _names().items()
         if len(name) > 2 and name.lower() not in COMMON
     }
-    places = {str(Path.home()), str(Path.cwd())} - {"/", "/root"}
+    places = [
+        re.compile(rb"(?<![\w.:/-])" + re.escape(place.encode()) + rb"(?![\w-])")  # /data is no part of an address
+        for place in {str(Path.home()), str(Path.cwd())} - {"/", "/root"}
+    ]
     for name, held in files.items():
-        content = held if isinstance(held, bytes) else held.read_bytes()
-        if _TOKEN.search(content) or any(secret in content for secret in own):
+        if _holds_secret(held, own):
             yield Found(name, "a token or another secret", "")
         if PurePosixPath(name).suffix in (".safetensors", ".png", ".onnx") or name.endswith(_VOCABULARY):
             continue
-        if any(place.encode() in content for place in places) or _PATH.search(content):
+        content = held if isinstance(held, bytes) else held.read_bytes()
+        if any(place.search(content) for place in places) or _PATH.search(content):
             yield Found(name, "a path of this machine", "")
         for what, pattern in words.items():
             if pattern.search(content):
@@ -89,6 +98,15 @@ def _private(files: Files, texts: set[str]) -> Iterator[Found]:
             held_letters = _letters(content.decode("utf-8", errors="replace"))
             if any(text in held_letters for text in texts):
                 yield Found(name, "the text of a row", "texts")
+
+
+def _holds_secret(held: bytes | Path, own: set[bytes]) -> bool:
+    if isinstance(held, bytes):
+        return bool(_TOKEN.search(held)) or any(secret in held for secret in own)
+    if not held.stat().st_size:
+        return False
+    with held.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:  # may be gigabytes
+        return bool(_TOKEN.search(content)) or any(content.find(secret) >= 0 for secret in own)
 
 
 def _names() -> dict[str, str]:

@@ -26,7 +26,7 @@ from hf_simtune import (
 from hf_simtune.card import Release
 from hf_simtune.data import inputs
 from hf_simtune.data.inputs import Inputs
-from hf_simtune.errors import RequestError, RunError, SimtuneError
+from hf_simtune.errors import RequestError, RunError, SimtuneError, joined
 from hf_simtune.hub_names import is_hub_id
 from hf_simtune.hub_patience import patient
 from hf_simtune.publish_gate import Reason
@@ -37,6 +37,7 @@ from hf_simtune.weights import sha256_of
 
 __all__ = ["Published", "named_wrong", "publish"]
 
+BRANCHES = ("main", "master", "HEAD")  # a tag of that name would make a revision of two meanings
 TAG = re.compile(r"[\w][\w.-]*", re.ASCII)
 log = logging.getLogger("hf_simtune")
 
@@ -89,9 +90,14 @@ def publish(
         RunError: what must not leave this machine stands in a file; or the model that was loaded back is another one.
         HubError: the Hub did not take it, and is as it was.
     """
-    folder = RunFolder.finished(Path(run))
-    if problems := [*named_wrong(to, tag, create_pr=create_pr), *publish_gate.unknown(allow)]:
-        raise RequestError(problems, hint="See: hf-simtune publish --help")
+    with patient():
+        return _publish(Path(run), to, private, create_pr, tag, tuple(allow), dry_run)
+
+
+def _publish(
+    run: Path, to: str, private: bool, create_pr: bool, tag: str | None, allow: tuple[str, ...], dry_run: bool
+) -> Published:
+    folder = _finished(run, [*named_wrong(to, tag, create_pr=create_pr), *publish_gate.unknown(allow)])
     record = RunRecord.load(folder.record)
     if record.saved == "adapter" and not record.base.hub_id:
         raise RequestError(
@@ -105,21 +111,23 @@ def publish(
         raise RunError(
             [f"model/{name} is not the file that was scored" for name in other], hint=f"Again: hf-simtune export {run}"
         )
-    weights = _weights({**files, "README.md": folder.card}, left)
+    weights = _weights(folder, {**files, "README.md": folder.card}, left)
     found = publish_gate.against(record, weights, searched=prepared is not None)
-    draft = _told(folder, record, Release(to)) | files
-    shown = [text for example in record.examples for text in example.values() if isinstance(text, str)]
-    private_things = publish_search.private(draft, _texts(prepared), shown)
+    private_things = _searched(record, _told(folder, record, Release(to)) | files, prepared)
     if secrets := [one for one in private_things if not one.reason]:
         raise RunError(
             [f"{one.file} holds {one.what}" for one in secrets],
             hint="Nothing was sent. Make the run again without it, as data or names of your own may hold it",
         )
-    found += [Reason(one.reason, f"{one.file} holds {one.what}") for one in private_things]
-    allowed = publish_gate.checked(found, allow)
-    names = {reason.name for reason in allowed}
-    told = tuple(reason.told for reason in allowed if reason.name not in ("names", "texts", "unsearched"))
-    files = _told(folder, record, Release(to, told, claims=names.isdisjoint(("weights", "leaks")))) | files
+    found += [Reason(one.reason, f"{one.file} holds {one.what}", one.shown) for one in private_things]
+
+    def again(names: Sequence[str]) -> str:
+        return _command(run, to, private=private, create_pr=create_pr, tag=tag, allow=names)
+
+    allowed = publish_gate.checked(found, allow, again)
+    told = tuple(dict.fromkeys(reason.shown or reason.told for reason in allowed))
+    claims = {reason.name for reason in allowed}.isdisjoint(("weights", "leaks"))
+    files = _told(folder, record, Release(to, told, claims=claims)) | files
     whole = Published(
         repository=to,
         kind=record.tuned.kind,
@@ -130,22 +138,41 @@ def publish(
     )
     if dry_run:
         return dataclasses.replace(whole, changed=whole.files)
-    again = _command(run, to, private=private, create_pr=create_pr, tag=tag, allow=allow)
-    title = f"{record.name}: {record.verdict}"
-    with patient():
-        sent = hub_upload.send(files, to, title=title, private=private, create_pr=create_pr, tag=tag, again=again)
-        rows = prepared.report.dataset if prepared and weights == record.tuned.weights_sha256 else None
-        proof = round_trip(record, folder.scores, rows, to, sent.commit, weights=weights, again=again)
+    words, title = again(allow), f"{record.name}: {record.verdict}"
+    sent = hub_upload.send(files, to, title=title, private=private, create_pr=create_pr, tag=tag, again=words)
+    rows = prepared.report.dataset if prepared and weights == record.tuned.weights_sha256 else None
+    proof = round_trip(record, folder.scores, rows, to, sent.commit, weights=weights, again=words)
+    if tag:  # not before: a name that stays is for a model that is known to load
+        hub_upload.name_it(to, sent.commit, tag, again=words)
     return dataclasses.replace(whole, **dataclasses.asdict(sent), proof=proof)
+
+
+def _finished(run: Path, problems: list[str]) -> RunFolder:
+    """The run's folder, if nothing is wrong with the request; else all that is, together."""
+    errors: list[SimtuneError] = []
+    try:
+        folder = RunFolder.finished(run)
+    except RequestError as error:
+        errors.append(error)
+    if problems:
+        errors.append(RequestError(problems, hint="See: hf-simtune publish --help"))
+    if errors:
+        raise joined(errors)
+    return folder
 
 
 def named_wrong(to: str, tag: str | None = None, *, create_pr: bool = False) -> list[str]:
     """What is wrong with the names of a release, in sentences."""
     problems = []
-    if not is_hub_id(to):
-        problems.append(f"--to {to}: it must be ORG/NAME, of letters, digits, '.', '_' and '-'")
-    if tag is not None and not TAG.fullmatch(tag):
-        problems.append(f"--tag {tag}: it must be letters, digits, '.', '_' and '-', as in v1")
+    if not is_hub_id(to) or re.search(r"--|\.\.|[-.](?:/|$)|\.git$", to):
+        problems.append(
+            f"--to {to}: it must be ORG/NAME, of letters, digits, '.', '_' and '-', neither of them with '--' or '..' "
+            "in it or '-' or '.' at its end, and not NAME.git"
+        )
+    if tag is not None and (not TAG.fullmatch(tag) or re.search(r"\.\.|\.$|\.lock$", tag) or tag in BRANCHES):
+        problems.append(
+            f"--tag {tag}: it must be letters, digits, '.', '_' and '-', as in v1, and no branch's name as main is"
+        )
     if tag and create_pr:
         problems.append("--tag names a commit on main; with --create-pr there is none yet")
     return problems
@@ -176,6 +203,12 @@ def _rows(folder: RunFolder) -> Inputs | None:
     return None if other else prepared
 
 
+def _searched(record: RunRecord, files: publish_files.Files, prepared: Inputs | None) -> list[publish_search.Found]:
+    """What must not leave this machine, less the rows that a person wanted to be shown."""
+    shown = [text for example in record.examples for text in example.values() if isinstance(text, str)]
+    return publish_search.private(files, _texts(prepared), shown)
+
+
 def _texts(prepared: Inputs | None) -> Iterable[str]:
     """Every text of the run's rows; those that this package wrote are no secret."""
     if prepared is None:
@@ -192,7 +225,7 @@ def _sentences(rows: Dataset) -> Iterable[str]:
             yield from rows[name]
 
 
-def _weights(files: publish_files.Files, left: Sequence[str]) -> str:
+def _weights(folder: RunFolder, files: publish_files.Files, left: Sequence[str]) -> str:
     """SHA-256 of what the files load as, on their own, as they will on the Hub.
 
     Raises:
@@ -204,7 +237,8 @@ def _weights(files: publish_files.Files, left: Sequence[str]) -> str:
         except RequestError as error:
             more = f" Not among them: {', '.join(left)}." if left else ""
             raise RunError(
-                f"the files that may be published are no model: {error.problems[0]}.{more}", hint=error.hint
+                f"{folder.path}: the files that may be published are no model: {error.problems[0]}.{more}",
+                hint=error.hint,
             ) from error
     return facts.weights_sha256
 

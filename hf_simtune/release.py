@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +12,16 @@ import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-from hf_simtune import publishing
+from hf_simtune import hub_state, publishing
 from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError
-from hf_simtune.hub_patience import patient
+from hf_simtune.hub_patience import asked, patient
 from hf_simtune.publishing import Published
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
 
 __all__ = ["Run", "UnpublishedError", "publish", "target"]
+
+log = logging.getLogger("hf_simtune")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,11 +48,11 @@ class UnpublishedError(RunError):
 def target(recipe: Recipe, *, offline: bool) -> str | None:
     """Where a run is to be published: ``hub_model_id``, or the user's own name and the recipe's; None: nowhere.
 
-    The Hub is asked who the user is, so that a long run does not end at a missing login.
+    The Hub is asked who the user is and whether they may write there, so that a long run does not end at that.
 
     Raises:
-        RequestError: with ``offline``, which sends nothing.
-        HubError: nobody is logged in, or the Hub does not answer.
+        RequestError: with ``offline``, which sends nothing; or the repository's name is no name.
+        HubError: nobody is logged in, or may not write there, or the Hub does not answer.
     """
     if not recipe.push_to_hub:
         return None
@@ -58,19 +61,36 @@ def target(recipe: Recipe, *, offline: bool) -> str | None:
             "--push-to-hub sends the run to the Hub, and --offline goes without it",
             hint="Run it, look at it, and publish it then: hf-simtune publish RUN --to ORG/NAME",
         )
-    try:
-        with patient():
-            user = str(HfApi().whoami()["name"])
-    except (LocalTokenNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
-        raise HubError(
-            f"--push-to-hub: the Hub does not say who you are, and nothing was trained: {said[0]}",
-            hint="Log in with a token that may write: hf auth login",
-        ) from error
-    to = recipe.hub_model_id or f"{user}/{re.sub(r'[^A-Za-z0-9._-]+', '-', recipe.name).strip('-.')}"
-    if problems := publishing.named_wrong(to):
-        raise RequestError(problems, hint="Name it: --hub-model-id ORG/NAME")
+    api = HfApi()
+    with patient():
+        try:
+            me = asked(api.whoami)
+        except (LocalTokenNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+            raise _refused("the Hub does not say who you are", error) from error
+        to = recipe.hub_model_id or f"{me['name']}/{re.sub(r'[^A-Za-z0-9._-]+', '-', recipe.name).strip('-.')}"
+        if problems := publishing.named_wrong(to):
+            raise RequestError(
+                [problem.replace("--to ", "--hub-model-id ") for problem in problems],
+                hint="Name it: --hub-model-id ORG/NAME",
+            )
+        if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
+            raise _refused(f"the token of {me['name']} may only read")
+        try:
+            if hub_state.main_at(api, to, private=recipe.hub_private_repo):
+                asked(lambda: api.auth_check(to, write=True))
+            elif to.partition("/")[0] not in (me["name"], *(one["name"] for one in me.get("orgs", ()))):
+                log.warning("--push-to-hub: there is no %s yet, and %s may not be able to make it", to, me["name"])
+        except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+            raise _refused(f"{me['name']} may not write to {to}", error) from error
     return to
+
+
+def _refused(what: str, error: Exception | None = None) -> HubError:
+    said = (str(error).strip().splitlines() or [type(error).__name__]) if error else []
+    return HubError(
+        ": ".join([f"--push-to-hub: {what}, and nothing was trained", *said[:1]]),
+        hint="Log in with a token that may write: hf auth login",
+    )
 
 
 def publish(run: Run, to: str, *, private: bool) -> Published:

@@ -35,6 +35,8 @@ _ROUTES = [
     ("GET", _API + rf"/tree{_REVISION}(?:/(?P<path>.+))?", "tree"),
     ("POST", _API + rf"/paths-info{_REVISION}", "paths_info"),
     ("GET", _API + r"/refs", "refs"),
+    ("GET", _API + r"/discussions", "discussions"),
+    ("GET", _API + r"/auth-check/write", "may_write"),
     ("GET", _API + rf"/commits{_REVISION}", "commits"),
     ("POST", _API + rf"/preupload{_REVISION}", "preupload"),
     ("POST", _API + rf"/commit{_REVISION}", "commit"),
@@ -45,7 +47,7 @@ _ROUTES = [
     ("PUT", r"/lfs/(?P<oid>[^/]+)", "lfs_upload"),
     ("GET|HEAD", _FILES + rf"/resolve{_REVISION}/(?P<path>.+)", "resolve"),
 ]
-_OPEN = {"validate_yaml", "info", "tree", "paths_info", "refs", "commits", "lfs_upload", "resolve"}
+_OPEN = {"validate_yaml", "info", "tree", "paths_info", "refs", "discussions", "commits", "lfs_upload", "resolve"}
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,10 @@ class _Answers:
 
     @property
     def repository(self) -> Repository:
-        return self.store.get(self.part.get("kind", "models").rstrip("/"), self.part["name"])
+        repository = self.store.get(self.part.get("kind", "models").rstrip("/"), self.part["name"])
+        if repository.private and self.request.headers.get("authorization") != f"Bearer {TOKEN}":
+            raise missing("RepoNotFound", "Repository not found")
+        return repository
 
     @property
     def at(self) -> Commit:
@@ -136,7 +141,7 @@ class _Answers:
 
     def create(self) -> Reply:
         kind, name = self._named()
-        repository, new = self.store.create(kind, name)
+        repository, new = self.store.create(kind, name, private=bool(self.request.json().get("private")))
         body = {"url": f"{self.request.url}/{repository.url_path}", "name": name, "id": name}
         if not new:
             raise Refused(409, f"You already created this {kind[:-1]} repo", body=body)
@@ -151,7 +156,7 @@ class _Answers:
         readme = commit.tree.get("README.md")
         card = card_data(readme.file.read_text(encoding="utf-8")) if readme else {}
         facts: dict[str, Any] = {"id": repository.name, "author": repository.name.rpartition("/")[0], "sha": commit.sha}
-        facts |= {"private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0}
+        facts |= {"private": repository.private, "gated": False, "disabled": False, "downloads": 0, "likes": 0}
         facts |= {"createdAt": _DATE, "lastModified": _DATE, "tags": card.get("tags") or [], "cardData": card}
         facts["siblings"] = [{"rfilename": path} for path in sorted(commit.tree)]
         if repository.kind == "models":
@@ -175,6 +180,19 @@ class _Answers:
         branches = {name: sha for name, sha in repository.branches.items() if not name.startswith(_PULL)}
         tags = listed(repository.tags, "tags")
         return Reply(body={"branches": listed(branches, "heads"), "tags": tags, "converts": []})
+
+    def may_write(self) -> Reply:
+        self.repository.writable()
+        return Reply(body={})
+
+    def discussions(self) -> Reply:
+        """The pull requests, newest first: all of them are open."""
+        repository = self.repository
+        about = {"author": {"name": USER}, "createdAt": _DATE, "status": "open", "isPullRequest": True}
+        about["repo"] = {"name": repository.name, "type": repository.kind[:-1]}
+        pulls = {int(name.removeprefix(_PULL)): sha for name, sha in repository.branches.items() if _PULL in name}
+        found = [{"num": number, "title": repository.at(sha).title, **about} for number, sha in pulls.items()]
+        return Reply(body={"discussions": found[::-1], "count": len(found), "start": 0})
 
     def commits(self) -> Reply:
         def listed(commit: Commit) -> dict[str, Any]:

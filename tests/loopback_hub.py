@@ -8,11 +8,13 @@ They read `HF_ENDPOINT` when they are imported: use it from a subprocess, with t
         assert ("GET", "/datasets/me/pairs/resolve/main/README.md", 200) in hub.requests
 
 It answers what huggingface_hub 2.4, datasets 5.2 and transformers 5.23 ask when they load and push, and no more: no
-Xet, no listing in pages; a pull request is one commit. Anything else is answered with 404 and shows in `requests`.
+Xet, no listing in pages; a pull request is one commit and stays open. Anything else is answered with 404 and shows in
+`requests`.
 """
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import io
 import json
@@ -23,7 +25,7 @@ import struct
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -54,6 +56,7 @@ class _Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     how: str = "answer"
     skip: int = 0
+    done: Callable[[], object] | None = None
 
 
 class LoopbackHub:
@@ -148,6 +151,30 @@ class LoopbackHub:
         re.compile(pattern)
         with self._lock:
             self._faults.append(_Fault(method, pattern, status, times, headers or {}, how, skip))
+
+    def meanwhile(self, method: str, pattern: str, done: Callable[[], object]) -> None:
+        """Let something else happen on the Hub just before the next such request is answered, once."""
+        with self._lock:
+            self._faults.append(_Fault(method, pattern, 0, 1, how="meanwhile", done=done))
+
+    def pulls(self, name: str) -> list[str]:
+        """The commits of a model's pull requests."""
+        with self._lock:
+            return [sha for at, sha in self._store.get("models", name).branches.items() if at.startswith("refs/pr/")]
+
+    def create(self, name: str) -> None:
+        """Somebody else's new and empty model repository."""
+        with self._lock:
+            self._store.create("models", name)
+
+    def put(self, name: str, path: str, content: bytes, *, tag: str | None = None) -> str:
+        """Somebody else's commit to a model's main, and a tag of theirs; its hash."""
+        line = {"key": "file", "value": {"path": path, "content": base64.b64encode(content).decode()}}
+        with self._lock:
+            repository = self._store.get("models", name)
+            sha = repository.commit("main", [line], self._store.objects).sha
+            repository.tags |= {tag: sha} if tag else {}
+        return sha
 
     def due(self, method: str, path: str) -> _Fault | None:
         """The fault that a request meets, counted as met."""
@@ -246,6 +273,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         parts = urlsplit(self.path)
         fault = self.server.hub.due(self.command, unquote(parts.path))
+        if fault and fault.done:
+            fault.done()
         if fault and fault.how in ("reset", "silent"):
             self.server.hub.requests.append((self.command, unquote(parts.path), 0))
             if fault.how == "silent":

@@ -173,6 +173,7 @@ class Repository:
         self.commits = {first.sha: first}
         self.branches = {"main": first.sha}
         self.tags: dict[str, str] = {}
+        self.private = False
 
     @classmethod
     def of_folder(cls, kind: str, name: str, folder: Path) -> Repository:
@@ -270,13 +271,14 @@ class Store:
             self._repositories[key] = Repository.of_folder(kind, name, self._folders[key])
         return self._repositories[key]
 
-    def create(self, kind: str, name: str) -> tuple[Repository, bool]:
+    def create(self, kind: str, name: str, *, private: bool = False) -> tuple[Repository, bool]:
         """The repository of that id, and whether it is new; a new one holds `.gitattributes`, as on the Hub."""
         key = (kind, name)
         if key in self._folders or key in self._repositories:
             return self.get(kind, name), False
         attributes = Blob.of(self.objects.add(_ATTRIBUTES), ".gitattributes")
         self._repositories[key] = Repository(kind, name, Commit("", "initial commit", {".gitattributes": attributes}))
+        self._repositories[key].private = private
         return self._repositories[key], True
 
     def delete(self, kind: str, name: str) -> None:

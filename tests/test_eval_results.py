@@ -26,8 +26,8 @@ def on_stsb(record: RunRecord, **changes: object) -> RunRecord:
 def test_each_data_set_has_a_file_with_what_was_scored() -> None:
     record = on_stsb(improved())
     files = eval_results(record, "me/model")
-    assert ".eval_results/stsb.yaml" in files
-    entry = yaml.safe_load(files[".eval_results/stsb.yaml"])[0]
+    assert ".eval_results/simtune-stsb.yaml" in files
+    entry = yaml.safe_load(files[".eval_results/simtune-stsb.yaml"])[0]
     assert entry["dataset"] == {"id": STSB, "task_id": record.report.source.config or "default", "revision": "a" * 40}
     assert entry["value"] == record.report.tuned.spearman
     assert entry["source"]["url"] == "https://huggingface.co/me/model/blob/main/record.json"
@@ -47,5 +47,5 @@ def test_rows_that_chose_and_parts_and_files_and_stand_ins_are_not_told() -> Non
 
 def test_a_copy_of_a_known_data_set_is_told_without_a_revision() -> None:
     record = on_stsb(improved(), kind="local copy", revision=None)
-    entry = yaml.safe_load(eval_results(record, "me/model")[".eval_results/stsb.yaml"])[0]
+    entry = yaml.safe_load(eval_results(record, "me/model")[".eval_results/simtune-stsb.yaml"])[0]
     assert "revision" not in entry["dataset"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 from sample_record import csr, improved, lora, matryoshka, no_evidence, splade
@@ -89,15 +89,19 @@ def test_other_weights_than_the_scored_ones_speak_against_it() -> None:
     assert names(fine(improved()), weights="0" * 64) == ["weights"]
 
 
+def again(names: Sequence[str]) -> str:
+    return f"hf-simtune publish --allow {' '.join(names)}"
+
+
 def test_each_reason_must_be_allowed_by_its_name() -> None:
     found = [Reason("leaks", "3 pairs of rows.csv were trained on"), Reason("weights", "they are other ones")]
     with pytest.raises(RequestError) as refused:
-        checked(found, ["leaks"])
+        checked(found, ["leaks"], again)
     assert refused.value.problems == ("weights: they are other ones",)
-    assert refused.value.hint is not None and refused.value.hint.endswith("--allow leaks weights")
-    assert checked(found, ["weights", "leaks"]) == found
+    assert refused.value.hint is not None and refused.value.hint.endswith("hf-simtune publish --allow leaks weights")
+    assert checked(found, ["weights", "leaks"], again) == found
     with pytest.raises(RequestError, match="--allow collapsed: this run has no such fault"):
-        checked(found, ["leaks", "weights", "collapsed"])
+        checked(found, ["leaks", "weights", "collapsed"], again)
     assert len(unknown(["luck", "leaks"])) == 1
 
 
