@@ -78,7 +78,7 @@ def render(record: RunRecord, pictures: Sequence[tuple[str, str]] = (), release:
             recheck=code(f"hf-simtune score {release.hub_id} --data {record.report.source.title}") if release else "",
         )
     )
-    return str(page)
+    return str(page).replace("`model/`", "this repository") if release else str(page)  # there it has no such folder
 
 
 def _facts(record: RunRecord) -> dict[str, object]:

@@ -89,8 +89,11 @@ def metadata(record: RunRecord) -> dict[str, Any]:
     trained_on = list(dict.fromkeys(name for source in sources if (name := hub_data_id(source))))
     if trained_on and not kept:
         value["datasets"] = trained_on
-    if base.hub_id and HUB_ID.fullmatch(base.hub_id) and base.hub_id != base.stand_in_for:
-        value["base_model"] = base.hub_id
+    bases = [
+        one.hub_id for one in (base, None if kept else start) if one and one.hub_id and HUB_ID.fullmatch(one.hub_id)
+    ]
+    if bases[:1] == [base.hub_id] and base.hub_id != base.stand_in_for:
+        value["base_model"] = bases[0] if len(bases) == 1 else bases  # it has something of each
         if not kept:  # the Hub has no word for a model that stayed as it was
             value["base_model_relation"] = "adapter" if record.saved == "adapter" else "finetune"
     value["metrics"] = [_metric(record.report)]

@@ -17,10 +17,11 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from sample_record import HOSTILE
 
-from hf_simtune.card import render
+from hf_simtune.card import Release, render
 from hf_simtune.card_metadata import check_metadata, metadata
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.compare import certainty, power_sentence, verdict_sentence
+from hf_simtune.publish_gate import against
 from hf_simtune.record import RunRecord, Score
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -67,6 +68,26 @@ def test_the_whole_card_is_the_golden_one(name: str) -> None:
     if os.environ.get("UPDATE_GOLDEN") == "1":
         path.write_text(page, encoding="utf-8")
     assert page == path.read_text(encoding="utf-8")
+
+
+def released(name: str) -> str:
+    """The card of a release; with all that speaks against the run, as it was allowed."""
+    record = getattr(sample_record, name)()
+    leak = dataclasses.replace(record.leakage[0], pairs_exact=3, rows_dropped=0)
+    record = dataclasses.replace(record, leakage=(leak, *record.leakage[1:])) if name == "no_evidence" else record
+    reasons = against(record, "other", searched=False) if name == "no_evidence" else []
+    allowed = tuple(reason.shown or reason.told for reason in reasons)
+    return render(record, [("plots/scores.png", "Dots.")], Release("me/model", allowed, claims=not allowed))
+
+
+@pytest.mark.parametrize("name", ["lora", "no_evidence"])
+def test_the_whole_card_of_a_release_is_the_golden_one(name: str) -> None:
+    path = GOLDEN / f"card_{name}_released.md"
+    page = released(name)
+    if os.environ.get("UPDATE_GOLDEN") == "1":
+        path.write_text(page, encoding="utf-8")
+    assert page == path.read_text(encoding="utf-8")
+    assert "model/`" not in page and "run folder" not in page, "a repository has neither"
 
 
 def test_a_card_made_from_the_saved_record_is_the_same(tmp_path: Path) -> None:

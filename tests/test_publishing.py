@@ -259,7 +259,7 @@ def test_a_run_with_something_against_it_is_refused_by_name_and_its_card_says_wh
     assert wrong.returncode == 2 and wrong.stderr.count("this run has no such fault") == 2
     allowed = place.publish(run, "--allow", name)
     assert allowed.returncode == 0, allowed.stderr
-    assert "**Published all the same**" in place.card
+    assert "**Published all the same.**" in place.card
 
 
 def test_weights_that_were_not_scored_and_an_unfinished_run_are_refused(
@@ -272,7 +272,7 @@ def test_weights_that_were_not_scored_and_an_unfinished_run_are_refused(
     allowed = place.publish(other, "--allow", "weights")
     assert allowed.returncode == 0, allowed.stderr
     assert "nothing was scored again" in allowed.stdout
-    assert "**Published all the same**" in place.card and "model-index" not in place.card
+    assert "**Published all the same.**" in place.card and "model-index" not in place.card
     assert "the weights here are not those that were scored" in place.card
     asked = len(place.requests)
     (other / "record.json").unlink()
@@ -360,4 +360,4 @@ def test_a_run_without_its_rows_says_so(place: Place, run: Path, tmp_path: Path)
     assert gone.returncode == 2 and "unsearched: the run's rows are not at hand" in gone.stderr
     allowed = place.publish(moved, "--allow", "unsearched")
     assert allowed.returncode == 0, allowed.stderr
-    assert "asked for: its files were not searched for texts of the rows, which were gone." in place.card
+    assert "> - its files were not searched for texts of the rows, which were gone" in place.card
