@@ -261,6 +261,7 @@ def _wait_for_threads() -> None:
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the quota of the disk is used up"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]), "the disk is full"),
         (Exception("No space left on device (os error 28)"), "the disk is full"),  # as tokenizers has it
         (RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed"), "torch could not write"),
     ],
