@@ -47,6 +47,11 @@ class Attempt:
         """Whether there is something to go on with."""
         return self.folder is not None and self.folder.plan.is_file()
 
+    @property
+    def finished(self) -> bool:
+        """Whether it is over, and only its publishing may be left."""
+        return self.folder is not None and self.folder.record.is_file()
+
 
 @contextmanager
 def attempt(out: Path) -> Iterator[Attempt]:
@@ -66,16 +71,19 @@ def attempt(out: Path) -> Iterator[Attempt]:
                 yield this
         except Stopped as stopped:
             stopped.folder = this.folder.path if this.folder and this.begun else None
+            stopped.finished = this.finished
             _leave_nothing(this)
             raise
         except UnwrittenError as error:
             told = shlex.quote(str(this.folder.path)) if this.folder and this.begun else None
             _leave_nothing(this)
             how = f"go on: hf-simtune tune --resume {told}" if told else "begin again with the same command"
+            if this.finished:
+                how = f"publish it: the run in {told} is finished"
             raise UnwrittenError(error.problems, hint=f"Make room there, then {how}") from error
 
 
 def _leave_nothing(this: Attempt) -> None:
     """A folder without a plan cannot be gone on with and holds nothing: it would only be taken for a run."""
-    if this.folder and speaks() and not this.begun and not this.folder.record.is_file():
+    if this.folder and speaks() and not this.begun and not this.finished:
         shutil.rmtree(this.folder.path, ignore_errors=True)

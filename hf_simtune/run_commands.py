@@ -290,7 +290,7 @@ def tell_stopped(stopped: Stopped) -> None:
     """Say that a run was stopped, and the command that goes on with it."""
     from hf_simtune import terminal
 
-    if stopped.folder is None:
+    if stopped.folder is None or stopped.finished:
         terminal.note(f"\n{stopped}")
     else:
         terminal.note(f"\n{stopped.how}; to go on:")

@@ -25,22 +25,26 @@ class Stopped(KeyboardInterrupt):
         number: of the signal.
         step: at whose checkpoint training ended; None where it was stopped at once.
         folder: of the run, to be resumed; None where none was begun.
+        finished: whether the run was over by then, as while it is published.
     """
 
     def __init__(self, number: int, step: int | None = None) -> None:
         self.number = number
         self.step = step
         self.folder: Path | None = None
+        self.finished = False
         super().__init__(number)
 
     def __str__(self) -> str:
-        return self.how if self.folder is None else f"{self.how}; to go on, resume {self.folder}"
+        return f"{self.how}; to go on, resume {self.folder}" if self.folder and not self.finished else self.how
 
     @property
     def how(self) -> str:
         """Where it stopped, and why."""
         if self.folder is None:
             return f"stopped before training began ({self.name}): nothing is kept, and the same command begins it again"
+        if self.finished:
+            return f"stopped at once ({self.name}); the run in {self.folder} is finished"
         where = "at once" if self.step is None else f"at step {self.step}, with a checkpoint"
         return f"stopped {where} ({self.name})"
 

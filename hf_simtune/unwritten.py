@@ -20,7 +20,7 @@ WHY = {
     errno.EROFS: "the disk can only be read",
     errno.EIO: "the disk reports an error",
 }
-_NUMBER = re.compile(r"os error (\d+)", re.IGNORECASE)  # as what is written in Rust tells it
+_NUMBER = re.compile(r"(?:os error|\[errno) (\d+)", re.IGNORECASE)  # as Rust, pyarrow and shutil tell it
 
 
 class UnwrittenError(RunError):

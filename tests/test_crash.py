@@ -24,8 +24,10 @@ from crashing import Moment, Nursery, recipe_words
 from safetensors import SafetensorError
 
 from hf_simtune import checkpoint, cli, run_commands, whole
+from hf_simtune.attempt import attempt
 from hf_simtune.errors import RequestError
 from hf_simtune.held import held
+from hf_simtune.run_folder import RunFolder
 from hf_simtune.stopping import Stop, Stopped
 from hf_simtune.unwritten import UnwrittenError, writing
 
@@ -259,6 +261,7 @@ def _wait_for_threads() -> None:
         (OSError(errno.ENOSPC, "No space left on device"), "the disk is full"),
         (OSError(errno.EDQUOT, "Disk quota exceeded"), "the quota of the disk is used up"),
         (SafetensorError("I/O error: No space left on device (os error 28)"), "the disk is full"),
+        (shutil.Error([("a", "b", "[Errno 28] No space left on device: 'a' -> 'b'")]), "the disk is full"),
         (Exception("No space left on device (os error 28)"), "the disk is full"),  # as tokenizers has it
         (RuntimeError("PytorchStreamWriter failed writing file data/1: file write failed"), "torch could not write"),
     ],
@@ -332,3 +335,30 @@ def test_a_set_of_runs_ends_likewise_with_its_own_command(capsys: pytest.Capture
         assert "1 of 3 runs are finished" in said and "sweep --resume 'runs/a set'" in said
     with pytest.raises(UnwrittenError, match="Make room there, then go on: hf-simtune sweep --resume 'runs/a set'"):
         ended(UnwrittenError("sweep.json could not be written"))
+
+
+def test_a_run_that_is_stopped_while_it_is_published_is_called_finished(tmp_path: Path) -> None:
+    folder = RunFolder.create(tmp_path, "x", "20260101-000000")
+
+    def publish() -> None:
+        with attempt(tmp_path) as this:
+            this.hold(folder)
+            for path in (folder.plan, folder.record):
+                path.touch()
+            raise Stopped(signal.SIGTERM)
+
+    with pytest.raises(Stopped) as stopped:
+        publish()
+    assert str(stopped.value) == f"stopped at once (SIGTERM); the run in {folder.path} is finished"
+
+
+def test_a_start_that_ends_before_there_is_a_plan_leaves_no_folder(tmp_path: Path) -> None:
+    def full() -> None:
+        with attempt(tmp_path) as this:
+            this.hold(RunFolder.create(tmp_path, "x", "20260101-000000"))
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(UnwrittenError) as error:
+        full()
+    assert "begin again with the same command" in str(error.value)
+    assert not list(tmp_path.iterdir())
