@@ -141,7 +141,7 @@ def parser() -> Parser:
     score.add_argument("model", help=model_names.FORMS)
     score.add_argument("--revision", help="commit, tag or branch of the model")
     _data_flags(score, required=True)
-    _prompt_flag(score)
+    _model_flags(score)
 
     compare = command("compare", "Compare models on the same rows: difference, interval, verdict.")
     compare.add_argument(
@@ -150,7 +150,7 @@ def parser() -> Parser:
         help="models, run folders or scores.parquet files; the first is compared with each other one",
     )
     _data_flags(compare, required=False)
-    _prompt_flag(compare)
+    _model_flags(compare)
     compare.add_argument("--seed", type=int, help="seed of the bootstrap [0; of a run folder alone, the run's own]")
     compare.add_argument("--out", metavar="FILE", help="page to write, .html: table, intervals, figures, moved rows")
     compare.add_argument("--force", action="store_true", help="write over a file that exists")
@@ -168,7 +168,7 @@ def parser() -> Parser:
         type=int,
         help="rows that are drawn if there are more [20000; with a sparse encoder as many as have 5000 sentences]",
     )
-    _prompt_flag(diagnose)
+    _model_flags(diagnose)
     diagnose.add_argument("--seed", type=int, default=0, help="of the rows and pairs that are drawn [0]")
     diagnose.add_argument("--out", metavar="FILE", help="picture to write, .svg, or picture and table, .html")
     diagnose.add_argument("--force", action="store_true", help="write over a file that exists")
@@ -268,11 +268,16 @@ def _data_flags(parser: Parser, *, required: bool) -> None:
     _output_flags(parser)
 
 
-def _prompt_flag(parser: Parser) -> None:
+def _model_flags(parser: Parser) -> None:
     parser.add_argument(
         "--prompt",
         metavar="TEXT",
         help='put before each sentence, of every model named, in place of its own default prompt; "" takes that away',
+    )
+    parser.add_argument(
+        "--allow-pickle",
+        action="store_true",
+        help="load a model that has pickled weights and no safetensors, as weights alone",
     )
 
 

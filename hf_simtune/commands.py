@@ -35,6 +35,7 @@ def score(arguments: argparse.Namespace) -> int:
         score_range=tuple(arguments.score_range) if arguments.score_range else None,
         skip_bad_rows=arguments.skip_bad_rows,
         prompt=arguments.prompt,
+        allow_pickle=arguments.allow_pickle,
         progress=not arguments.quiet and sys.stderr.isatty(),
     )
     if arguments.json:
@@ -68,6 +69,7 @@ def compare(arguments: argparse.Namespace) -> int:
         score_range=tuple(arguments.score_range) if arguments.score_range else None,
         skip_bad_rows=arguments.skip_bad_rows,
         prompt=arguments.prompt,
+        allow_pickle=arguments.allow_pickle,
         seed=arguments.seed,
         progress=not arguments.quiet and sys.stderr.isatty(),
     )
@@ -176,6 +178,7 @@ def diagnose(arguments: argparse.Namespace) -> int:
         skip_bad_rows=arguments.skip_bad_rows,
         max_rows="auto" if arguments.max_rows is None else arguments.max_rows,
         prompt=arguments.prompt,
+        allow_pickle=arguments.allow_pickle,
         seed=arguments.seed,
         progress=not arguments.quiet and sys.stderr.isatty(),
     )

@@ -66,6 +66,7 @@ def diagnose(
     skip_bad_rows: bool = False,
     max_rows: int | Literal["auto"] | None = "auto",
     prompt: str | None = None,
+    allow_pickle: bool = False,
     seed: int = 0,
     progress: bool = False,
 ) -> tuple[Diagnosis, ...]:
@@ -86,6 +87,7 @@ def diagnose(
             is among the models as many of them as have 5,000 distinct sentences, for every model: it takes no more.
         prompt: stands before each sentence, of every model; None keeps each model's own default prompt, ``""`` takes it
             away.
+        allow_pickle: load models whose weights are pickled, with no safetensors beside them, as weights alone.
         seed: of the rows that are drawn, and of the pairs where there are too many to look at each.
         progress: show a bar while encoding.
 
@@ -137,7 +139,7 @@ def diagnose(
     left, right = _positives(rows, source.shape, distinct)
     found: list[Diagnosis] = []
     for name in models:
-        model, facts = loader.load(name, prompt=prompt)
+        model, facts = loader.load(name, prompt=prompt, allow_pickle=allow_pickle)
         wordless.check(model, facts.name, [(source.title, rows)])
         vectors = _encode(model, list(distinct), progress)
         try:

@@ -14,11 +14,10 @@ from typing import Any
 import httpx2
 import huggingface_hub
 from huggingface_hub.repocard import ModelCard
-from safetensors import SafetensorError
 from torch import nn
 
-from hf_simtune import adapters, sparse_models
-from hf_simtune.errors import RequestError
+from hf_simtune import adapters, model_files, sparse_models
+from hf_simtune.errors import RequestError, SimtuneError
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.flags import folder_name
 from hf_simtune.hub import MODEL_CACHE, answers, model_commit
@@ -49,6 +48,7 @@ def load(
     sparse: str | None = None,
     active_dims: int | None = None,
     prompt: str | None = None,
+    allow_pickle: bool = False,
     seed: int = 42,
 ) -> tuple[Model, ModelFacts]:
     """Load a dense or sparse model in fp32, and read its facts from the loaded object.
@@ -64,6 +64,7 @@ def load(
         active_dims: with csr, the dimensions that stay active (default: a quarter of the dense ones).
         prompt: stands before each text from now on, in the saved model too; ``""`` takes away one that the model
             brings along.
+        allow_pickle: load weights that are pickled and have no safetensors beside them, without any code in them.
         seed: of weights that start from random numbers.
 
     Raises:
@@ -83,11 +84,14 @@ def load(
         if name == BUILTIN_SPLADE and isinstance(place, Path):
             model, untrained = sparse_models.stand_in(place, device)
         else:
+            model_files.check(name, place, revision, online=online, allow_pickle=allow_pickle)
             with _opened_from(place, remote, online) as source:
                 model, untrained = sparse_models.opened(
                     name, source, revision, device=device, online=online, sparse=sparse, active=active_dims, seed=seed
                 )
-    except (OSError, httpx2.HTTPError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
+    except SimtuneError:
+        raise
+    except Exception as error:
         at = f" at revision {revision}" if revision else ""
         raise explained(error, place, at, online) from error
     model.float()

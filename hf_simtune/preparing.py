@@ -251,6 +251,7 @@ def load_base(recipe: Recipe) -> tuple[Model, ModelFacts]:
         sparse=recipe.sparse,
         active_dims=recipe.active_dims,
         prompt=recipe.prompt,
+        allow_pickle=recipe.allow_pickle,
         seed=recipe.seed,
     )
     _by_cosine(model, base)

@@ -62,6 +62,9 @@ class Recipe:
         "a Hub id or a folder",
     )
     model_revision: str | None = field(None, "commit, tag or branch of the base model on the Hub")
+    allow_pickle: bool = field(
+        False, "load a base model that has pickled weights and no safetensors, as weights alone (the card will say so)"
+    )
     start: str | None = field(
         None,
         "model whose weights training goes on from, tuned from the same base: Hub id (or ID@REVISION) or folder; "

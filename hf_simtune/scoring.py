@@ -52,6 +52,7 @@ def score(
     score_range: tuple[float, float] | None = None,
     skip_bad_rows: bool = False,
     prompt: str | None = None,
+    allow_pickle: bool = False,
     progress: bool = False,
 ) -> Scored:
     """Spearman correlation of a model's similarities with the scores of some rows.
@@ -64,23 +65,32 @@ def score(
         score_range: scale of the scores, lowest and highest.
         skip_bad_rows: drop and count rows that cannot be used.
         prompt: stands before each sentence; None keeps the model's own default prompt, ``""`` takes it away.
+        allow_pickle: load models whose weights are pickled, with no safetensors beside them, as weights alone.
         progress: show a bar while encoding.
 
     Raises:
         RequestError, DataError, HubError: with what was wrong where.
     """
     rows = load(data, columns=columns, score_range=score_range, skip_bad_rows=skip_bad_rows, expect=("scored",))
-    scored, weights = _scored(model, rows, revision=revision, prompt=prompt, progress=progress)
+    scored, weights = _scored(
+        model, rows, revision=revision, prompt=prompt, progress=progress, allow_pickle=allow_pickle
+    )
     if prompt is not None:
         return scored
     return dataclasses.replace(scored, claim=claim_of(model, revision, weights, scored.fingerprint, scored.score))
 
 
 def _scored(
-    model: str, loaded: Loaded, *, revision: str | None = None, prompt: str | None, progress: bool
+    model: str,
+    loaded: Loaded,
+    *,
+    revision: str | None = None,
+    prompt: str | None,
+    progress: bool,
+    allow_pickle: bool = False,
 ) -> tuple[Scored, str]:
     """A model on rows that are loaded, and the hash of its weights."""
-    encoder, facts = models.load(model, revision, prompt=prompt)
+    encoder, facts = models.load(model, revision, prompt=prompt, allow_pickle=allow_pickle)
     rows = loaded.dataset
     wordless.check(encoder, facts.name, [(loaded.source.title, rows)])
     gold = np.asarray(rows["score"], dtype=np.float64)
@@ -133,6 +143,7 @@ def compare(
     score_range: tuple[float, float] | None = None,
     skip_bad_rows: bool = False,
     prompt: str | None = None,
+    allow_pickle: bool = False,
     seed: int | None = None,
     progress: bool = False,
 ) -> tuple[Scored, list[tuple[Scored, Comparison]]]:
@@ -146,6 +157,7 @@ def compare(
         data, columns, score_range, skip_bad_rows: the scored rows, as for :func:`score`.
         prompt: stands before each sentence, of every model among the candidates; None keeps each model's own default
             prompt, ``""`` takes it away. Files and run folders were encoded earlier and keep theirs.
+        allow_pickle: load models whose weights are pickled, with no safetensors beside them, as weights alone.
         seed: of the bootstrap; None takes that of a run folder which is alone, so that its interval is its own, else 0.
         progress: show a bar while encoding.
 
@@ -184,7 +196,7 @@ def compare(
             if name in files:
                 scored.append(from_file(files[name])[1])
             elif rows is not None:
-                scored.append(_scored(name, rows, prompt=prompt, progress=progress)[0])
+                scored.append(_scored(name, rows, prompt=prompt, progress=progress, allow_pickle=allow_pickle)[0])
     first = scored[0]
     for other in scored[1:]:
         told = {first.similarity, other.similarity} - {"as recorded"}

@@ -47,7 +47,9 @@ def start(model: Model, recipe: Recipe) -> Start | None:
     if recipe.start is None:
         return None
     name, revision = at_revision(recipe.start)
-    found, facts = models.load(name, revision, max_length=recipe.max_length, prompt=recipe.prompt)
+    found, facts = models.load(
+        name, revision, max_length=recipe.max_length, prompt=recipe.prompt, allow_pickle=recipe.allow_pickle
+    )
     if adapters.attached(found):
         raise RequestError(
             f"--start {recipe.start} holds adapters, and training goes on from whole weights",

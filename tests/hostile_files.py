@@ -378,5 +378,5 @@ def huge() -> list[Case]:
         Case("deep.jsonl", deep.encode(), 2, plain),
         Case("bomb.txt.gz", gzip.compress(b"\0" * (1 << 26)), None, plain),
         Case("many.csv", b"anchor,positive\n" + b"\n" * 200_000 + b"a,b\n", 200_001, plain),
-        Case("wide.csv", (",".join(f"c{n}" for n in range(20_000)) + "\n").encode() * 2, None, plain),
+        Case("wide.csv", (",".join(f"c{n}" for n in range(2_000)) + "\n").encode() * 2, None, plain),
     ]

@@ -99,7 +99,7 @@ def bare_model(folder: Path) -> Path:
     return folder
 
 
-def cases(*, tuned: int = 1, scored: int = 9) -> st.SearchStrategy[Case]:
+def cases(*, tuned: int = 1, scored: int = 19) -> st.SearchStrategy[Case]:
     """A case of so many parts tuning to so many parts scoring and so many of looking."""
     text = st.one_of(
         st.sampled_from(TEXTS),
@@ -118,7 +118,7 @@ def cases(*, tuned: int = 1, scored: int = 9) -> st.SearchStrategy[Case]:
 def huge() -> list[Case]:
     """Texts of a megabyte."""
     letters, words = "w" * 1_000_000, "a cat saw " * 100_000
-    rows = tuple((letters[:-n] if n else letters, words + str(n), n / 40) for n in range(6))
+    rows = tuple((letters[:-n] if n else letters, words + str(n), n / 40) for n in range(2))
     plain = tuple((f"the {n} cat", f"a {n} dog sat", n / 40) for n in range(40))
     return [
         Case("score", "dense", rows),

@@ -56,7 +56,7 @@ FLOORS = [
     {"speed.attention"},
     {"speed.forward"},
     {"speed.choose"},
-    {"sparse_models", "adapters"},
+    {"sparse_models", "adapters", "model_files"},
     {"losses", "progress", "card", "card_plots", "models", "data", "guard", "wordless"},
     {"report_figures", "report_rows", "report_words"},
     {"report"},

@@ -9,6 +9,7 @@ import json
 import shutil
 import tempfile
 import zlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -202,7 +203,7 @@ def _header(cells: list[str], name: str) -> list[str]:
             f"{name} has no header: its first line is {shown(cells, 100)}",
             hint="Put a line with the columns' names at the top, such as: sentence1,sentence2,score",
         )
-    if twice := sorted({cell for cell in header if header.count(cell) > 1}):
+    if twice := sorted(cell for cell, count in Counter(header).items() if count > 1):
         raise DataError(f"{name}, line 1: column {', '.join(map(shown, twice[:MOST_TOLD]))} occurs more than once")
     return header
 
