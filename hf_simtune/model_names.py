@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hf_simtune.hub_names import is_hub_name, local
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, Recipe
 from hf_simtune.rules import DENSE, cached, told
 
-__all__ = ["FORMS", "at_revision", "is_static", "kind", "of_recipe", "problems", "unread"]
+__all__ = ["FORMS", "at_revision", "exported", "is_static", "kind", "of_recipe", "problems", "unread"]
 
 BUILTINS = (BUILTIN_MINILM, BUILTIN_SPLADE)
 FORMS = f"Hub id, folder, {BUILTIN_MINILM} or {BUILTIN_SPLADE}"
@@ -32,7 +33,7 @@ def of_recipe(recipe: Recipe) -> list[str]:
         places = [local(name) for name in (recipe.start, recipe.model)]
         if recipe.start == recipe.model or (all(map(Path.is_dir, places)) and places[0].samefile(places[1])):
             found.append(f"--start {recipe.start} is the base itself, where training begins anyway; leave it out")
-    found += [*_static(recipe), *_sparse(recipe, wrong)]
+    found += [*_static(recipe), *_sparse(recipe, wrong), *exported(recipe)]
     return found + [told(field, [getattr(recipe, field)], why) for field, why in unread(recipe).items()]
 
 
@@ -81,6 +82,25 @@ def _sparse(recipe: Recipe, wrong: Collection[str]) -> Iterator[str]:
                 yield f"--{name.replace('_', '-')} {does} dense embeddings, and {is_sparse}; leave it out"
         for loss in cached(recipe) if {"loss", "more_data"}.isdisjoint(wrong) else ():
             yield f"--loss {loss} is for dense models, and {is_sparse}: --loss mnrl"
+
+
+def exported(recipe: Recipe) -> list[str]:
+    """Why a recipe's model cannot be exported, or not on this machine, as far as can be seen before it is trained."""
+    wrong = wrong_fields(recipe)
+    if recipe.export is None or "export" in wrong:
+        return []
+    missing = [name for name in ("onnx", "onnxruntime") if find_spec(name) is None]
+    found = [f"--export {recipe.export} needs the package {name}: pip install 'hf-simtune[onnx]'" for name in missing]
+    held = "" if "model" in wrong else kind(recipe.model)
+    if recipe.sparse or held == "sparse":
+        found.append(f"--export {recipe.export} is of a dense model, and the run makes a sparse encoder; leave it out")
+    if held == "static":
+        found.append(
+            f"--export {recipe.export} takes a transformer, and {recipe.model} is a static model; leave it out"
+        )
+    if recipe.lora is not None and not recipe.merge:
+        found.append(f"--export {recipe.export} takes a whole model, and --lora leaves adapters alone: add --merge")
+    return found
 
 
 def kind(name: str) -> str:

@@ -45,6 +45,9 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
         help="publish although this speaks against it, and have the card say so: "
         + "; ".join(f"{name} ({told})" for name, told in REASONS.items()),
     )
+    publish.add_argument(
+        "--export", choices=["onnx"], help="send the model in this format too; written first if it is not there yet"
+    )
     publish.add_argument("--dry-run", action="store_true", help="check and list what would be sent; send nothing")
     _output_flags(publish)
 

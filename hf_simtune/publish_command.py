@@ -36,6 +36,8 @@ def publish(arguments: argparse.Namespace) -> int:
     calm_libraries(quiet=arguments.quiet)
     from hf_simtune import publishing
 
+    if arguments.export:
+        _exported(arguments)
     done = publishing.publish(
         Path(arguments.run),
         arguments.to,
@@ -50,6 +52,24 @@ def publish(arguments: argparse.Namespace) -> int:
     else:
         terminal.show_published(done, dry_run=arguments.dry_run)
     return 0
+
+
+def _exported(arguments: argparse.Namespace) -> None:
+    """Write the other formats of a run that is to be published, where they are not there yet."""
+    from hf_simtune import exporting, publishing, terminal
+    from hf_simtune.record import RunRecord
+    from hf_simtune.run_folder import RunFolder
+
+    if problems := publishing.named_wrong(arguments.to, arguments.tag, create_pr=arguments.create_pr):
+        raise RequestError(problems, hint="See: hf-simtune publish --help")
+    folder = RunFolder.finished(Path(arguments.run))
+    files = [folder.model / one.file for one in RunRecord.load(folder.record).exports if one.file]
+    if files and all(path.is_file() for path in files):
+        return
+    if arguments.dry_run:
+        terminal.note(f"--export {arguments.export} writes further files into {folder.model}; not on a dry run")
+        return
+    exporting.export(folder.path)
 
 
 def demo(arguments: argparse.Namespace) -> int:

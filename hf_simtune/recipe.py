@@ -27,11 +27,7 @@ ON_COLLAPSE = ("warn", "stop", "ignore")
 MINILM = "sentence-transformers/all-MiniLM-L6-v2"
 BUILTIN_MINILM = "builtin:all-MiniLM-L6-v2"
 BUILTIN_SPLADE = "builtin:splade-MiniLM-L6"  # MiniLM with a masked-language head that nobody has trained
-RELEASE = (
-    "push_to_hub",
-    "hub_model_id",
-    "hub_private_repo",
-)  # what becomes of a run, and nothing of its model
+RELEASE = ("push_to_hub", "hub_model_id", "hub_private_repo", "export")  # what becomes of a run when it is over
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -248,6 +244,9 @@ class Recipe:
         *one_of(*FORWARDS),
     )
 
+    export: str | None = field(
+        None, "when the run is over, write the model in another format too, scored and timed: onnx", *one_of("onnx")
+    )
     push_to_hub: bool = field(False, "publish the run when it is over, if nothing of it speaks against that")
     hub_private_repo: bool = field(False, "with --push-to-hub: a new repository is private")
     hub_model_id: str | None = field(None, "with --push-to-hub: where to (default: YOU/NAME)", is_hub_id, "ORG/NAME")

@@ -1,4 +1,4 @@
-"""``push_to_hub`` in a recipe: where a run will be published, asked before it begins, and its publishing at the end."""
+"""What a recipe asks for when its run is over: other formats, and the Hub, where it is asked before it begins."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-from hf_simtune import hub_state, publishing
+from hf_simtune import exporting, hub_state, publishing
 from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError
 from hf_simtune.hub_patience import asked, patient
 from hf_simtune.publishing import Published
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
 
-__all__ = ["Run", "UnpublishedError", "publish", "target"]
+__all__ = ["Run", "UnexportedError", "UnpublishedError", "export", "publish", "target"]
 
 log = logging.getLogger("hf_simtune")
 
@@ -43,6 +43,26 @@ class UnpublishedError(RunError):
     def __init__(self, problems: Sequence[str], run: Run, hint: str | None = None) -> None:
         super().__init__(problems, hint)
         self.run = run
+
+
+class UnexportedError(UnpublishedError):
+    """A run is finished, and is not there in another format, nor on the Hub."""
+
+
+def export(run: Run) -> Run:
+    """Write the model of a run that has just ended in another format.
+
+    Returns:
+        The run, with the formats in its record.
+
+    Raises:
+        UnexportedError: it could not be; the run stays as it is.
+    """
+    try:
+        return dataclasses.replace(run, record=exporting.export(run.folder))
+    except SimtuneError as error:
+        told = [f"the run in {run.folder} is finished and was not exported: {problem}" for problem in error.problems]
+        raise UnexportedError(told, run, hint=error.hint or f"Again: hf-simtune export {run.folder}") from error
 
 
 def target(recipe: Recipe, *, offline: bool) -> str | None:

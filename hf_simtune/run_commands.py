@@ -122,6 +122,8 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     if not speaks():
         return 0
     terminal_run.show_run(run.record, run.folder, published=run.published is not None)
+    if run.record.exports:
+        terminal.show_exports(run.record, run.folder)
     if run.published:
         terminal.show_published(run.published, dry_run=False)
     return 0

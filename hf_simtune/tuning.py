@@ -118,6 +118,8 @@ def _tune(
         offline = first.offline
     asked = recipe.checked()  # what is replaced offline has to be read first
     recipe = _stand_in((recipe.offline() if offline else recipe), origin).checked()
+    if problems := model_names.exported(recipe):
+        raise RequestError(problems, hint="See: hf-simtune tune --help")
     world = ranks.begin()
     if world.size > 1 and recipe.more_data:
         raise RequestError("--more-data: several processes would draw from different sets in one step; train in one")
@@ -190,6 +192,8 @@ def _tune(
     run = _run(plan, folder, prepared, clock, world, this.stop)
     if not world.first:
         return run
+    if recipe.export:
+        run = release.export(run)
     if to is None:
         return run
     return dataclasses.replace(run, published=release.publish(run, to, private=recipe.hub_private_repo))

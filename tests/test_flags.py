@@ -228,11 +228,12 @@ def filled() -> Recipe:
         patience=3,
         branches=("simcse_unsup=0.3",),
         hub_model_id="me/model",
+        export="onnx",
     )
 
 
 def test_the_word_none_unsets_every_optional_field_and_no_other() -> None:
-    assert len(OPTIONAL) == 24, "give a new optional field a value in filled()"
+    assert len(OPTIONAL) == 25, "give a new optional field a value in filled()"
     assert None not in [getattr(filled(), name) for name in OPTIONAL]
     for name in OPTIONAL:
         assert parse([flags.flag(name), "none"], filled()) == dataclasses.replace(filled(), **{name: None})  # type: ignore[arg-type]
@@ -250,7 +251,9 @@ def test_the_printed_command_unsets_what_its_origin_has(names: set[str]) -> None
 
 
 def test_a_command_for_others_publishes_nothing() -> None:
-    changed = dataclasses.replace(BASE, push_to_hub=True, hub_model_id="me/model", hub_private_repo=True, seed=7)
+    changed = dataclasses.replace(
+        BASE, push_to_hub=True, hub_model_id="me/model", hub_private_repo=True, export="onnx", seed=7
+    )
     assert flags.command(changed, BASE, "x") == "hf-simtune tune x --seed 7"
     assert parse(shlex.split(flags.command(changed, BASE, "x", whole=True))[3:], BASE) == changed
 

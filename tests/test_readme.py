@@ -5,8 +5,11 @@ from __future__ import annotations
 import csv
 import re
 import shlex
+import signal
+import subprocess
 import sys
 from pathlib import Path
+from urllib.request import ProxyHandler, build_opener
 
 import numpy as np
 import pytest
@@ -118,6 +121,23 @@ def test_every_command_that_only_shows_something_does(
     assert not (folder / "runs").exists()
 
 
+def opened(words: list[str], environment: dict[str, str], folder: Path) -> None:
+    """A page is served until Ctrl-C."""
+    pipe = subprocess.PIPE
+    process = subprocess.Popen(words, stdout=pipe, stderr=pipe, text=True, env=environment, cwd=folder)
+    assert process.stdout is not None
+    try:
+        url = process.stdout.readline().split()[1]
+        with build_opener(ProxyHandler({})).open(url, timeout=60) as answer:
+            assert answer.status == 200
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode == 0 and "Traceback" not in said
+    finally:
+        process.kill()
+        process.communicate()
+
+
 @pytest.mark.slow
 def test_every_other_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, dict[str, str]], folder: Path) -> None:  # noqa: F811
     _, environment = small_hub
@@ -138,6 +158,10 @@ def test_every_other_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, di
         made = sorted(folder.glob("runs/mnrl_minilm-*/record.json"))
         if made:
             words = [word.replace(example, str(made[0].parent.relative_to(folder))) for word in words]
+        if line.startswith("hf-simtune demo") and "--space" not in line:
+            opened([*words, "--port", "0"], environment, folder)
+            ran += 1
+            continue
         resuming = "--resume" in words
         if resuming:
             (made[0]).rename(folder / "kept.json")  # an unfinished run is one without a record
@@ -150,7 +174,7 @@ def test_every_other_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, di
             assert re.search(r"claimed ([\d.]+), measured \1: the same", done.stdout), done.stdout
         assert "Traceback" not in done.stderr
         ran += 1
-    assert ran >= 11
+    assert ran >= 13
     loaded = run(
         [sys.executable, "-c", examples()[2] + "print(model.encode('A team wins.').shape)"], environment, folder
     )
