@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from hf_simtune import schedule, train
 from hf_simtune.evaluation.health import harm
@@ -50,7 +50,14 @@ class Fitted:
     start: float | None = None  # Spearman, on the selection rows, of the weights that training went on from
 
 
-def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, world: Ranks = ALONE) -> Fitted:
+def fit(
+    plan: Plan,
+    folder: Path,
+    prepared: Prepared,
+    callback: RunCallback,
+    world: Ranks = ALONE,
+    beside: Sequence[TrainerCallback] = (),
+) -> Fitted:
     """Train as the recipe has it, taking up what there is in the folder.
 
     With a soup (Wortsman et al. 2022, arXiv:2203.05482) each seed starts from the same weights, and its best
@@ -67,6 +74,7 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, wor
         prepared: with the untouched model.
         callback: that has scored it.
         world: of several processes, which this is. All of them return what the first has found.
+        beside: what else is to hear of every training.
     """
     seeds = [(plan.recipe.seed + APART * number) % 2**32 for number in range(plan.recipe.soup)]
     alone = len(seeds) == 1 and not plan.recipe.keep_base and not prepared.branches
@@ -75,7 +83,7 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, wor
     if begun is not None:
         log.info("going on from %s, which scores %.2f on the selection rows", plan.recipe.start, 100 * begun)
     if alone:
-        return dataclasses.replace(_Seed(plan, folder, prepared, callback, world).fitted(), start=begun)
+        return dataclasses.replace(_Seed(plan, folder, prepared, callback, world, beside).fitted(), start=begun)
     trainings = [_Training(plan.recipe, prepared, seed) for seed in seeds]
     for number, branch in enumerate(prepared.branches, start=1):
         apart = _as_prepared(prepared, branch)
@@ -91,7 +99,8 @@ def fit(plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, wor
         set_seed(one.seed)
         if callback.guard:  # which looks where the training is scored
             callback.guard.checks = schedule.evaluations(one.recipe)
-        runs.append(_Seed(dataclasses.replace(plan, recipe=recipe), place, one.prepared, callback, world).fitted())
+        planned = dataclasses.replace(plan, recipe=recipe)
+        runs.append(_Seed(planned, place, one.prepared, callback, world, beside).fitted())
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
     # The seeds of one training stand together.
     means = [kept[first : first + len(seeds)] for first in range(0, len(kept), len(seeds))]
@@ -135,8 +144,17 @@ def _as_prepared(prepared: Prepared, branch: PreparedBranch) -> Prepared:
 class _Seed:
     """One training."""
 
-    def __init__(self, plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, world: Ranks) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        prepared: Prepared,
+        callback: RunCallback,
+        world: Ranks,
+        beside: Sequence[TrainerCallback],
+    ) -> None:
         self.plan, self.folder, self.prepared, self.callback, self.world = plan, folder, prepared, callback, world
+        self.hearing = (callback, *beside)
         self.evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
         recipe, key = plan.recipe, self.evaluator.best_model_key
         self.stopper = schedule.StopWithoutGain(key, schedule.patience(recipe), schedule.warmup(recipe))
@@ -149,7 +167,7 @@ class _Seed:
             prepared.rows,
             self.evaluator,
             folder,
-            [self.stopper, callback, ProgressBar(key, callback.base_score("select"))],
+            [self.stopper, *self.hearing, ProgressBar(key, callback.base_score("select"))],
             prompt=prepared.base.prompt,
         )
         self.watch = Stopwatch(folder, self._shares)
@@ -198,7 +216,8 @@ class _Seed:
         if checkpoint and self.stopper.look(train.state_of(checkpoint)):
             log.info("training had ended at %s", checkpoint.name)
             train.take_up_end(trainer, checkpoint)
-            self.callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=self.prepared.model)
+            for one in self.hearing:
+                one.on_train_begin(trainer.args, trainer.state, trainer.control, model=self.prepared.model)
             return
         if checkpoint:
             log.info("going on from %s", checkpoint.name)

@@ -16,7 +16,7 @@ from huggingface_hub.hf_api import RepoFile
 from hf_simtune.errors import HubError
 from hf_simtune.publish_files import Files, replaceable
 
-__all__ = ["Sent", "send"]
+__all__ = ["FAULTS", "PATIENCE", "Sent", "hashes_there", "send"]
 
 ATTRIBUTES = ".gitattributes"
 UNTOUCHED = "The Hub is as it was"
@@ -68,7 +68,7 @@ def send(
     made = False
     try:
         head, made = _head(api, to, private=private)
-        there = _hashes_there(api, to, head)
+        there = hashes_there(api, to, head)
         tagged = _tagged(api, to, tag) if tag else None
     except FAULTS as error:
         raise _failed(to, error, UNTOUCHED, again) from error
@@ -134,7 +134,8 @@ def _head(api: HfApi, to: str, *, private: bool) -> tuple[str, bool]:
     return str(found.sha), False
 
 
-def _hashes_there(api: HfApi, to: str, commit: str) -> dict[str, str]:
+def hashes_there(api: HfApi, to: str, commit: str) -> dict[str, str]:
+    """The files of a repository and the hashes that the Hub has for them."""
     return {
         entry.path: entry.lfs.sha256 if entry.lfs else entry.blob_id
         for entry in api.list_repo_tree(to, recursive=True, revision=commit)
@@ -148,7 +149,7 @@ def _arrived(api: HfApi, to: str, files: Files, head: str) -> str | None:
         now = str(api.model_info(to, timeout=PATIENCE).sha)
         if now == head:
             return head
-        there = _hashes_there(api, to, now)
+        there = hashes_there(api, to, now)
     except FAULTS:
         return None
     return now if all(there.get(name) in _hashes(held) for name, held in files.items()) else None

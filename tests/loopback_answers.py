@@ -138,6 +138,8 @@ class _Answers:
         kind, name = self._named()
         repository, new = self.store.create(kind, name)
         body = {"url": f"{self.request.url}/{repository.url_path}", "name": name, "id": name}
+        if new:
+            repository.private = self.request.json().get("visibility") == "private"
         if not new:
             raise Refused(409, f"You already created this {kind[:-1]} repo", body=body)
         return Reply(201, body)
@@ -151,7 +153,7 @@ class _Answers:
         readme = commit.tree.get("README.md")
         card = card_data(readme.file.read_text(encoding="utf-8")) if readme else {}
         facts: dict[str, Any] = {"id": repository.name, "author": repository.name.rpartition("/")[0], "sha": commit.sha}
-        facts |= {"private": False, "gated": False, "disabled": False, "downloads": 0, "likes": 0}
+        facts |= {"private": repository.private, "gated": False, "disabled": False, "downloads": 0, "likes": 0}
         facts |= {"createdAt": _DATE, "lastModified": _DATE, "tags": card.get("tags") or [], "cardData": card}
         facts["siblings"] = [{"rfilename": path} for path in sorted(commit.tree)]
         if repository.kind == "models":

@@ -173,6 +173,7 @@ class Repository:
         self.commits = {first.sha: first}
         self.branches = {"main": first.sha}
         self.tags: dict[str, str] = {}
+        self.private = False
 
     @classmethod
     def of_folder(cls, kind: str, name: str, folder: Path) -> Repository:

@@ -13,9 +13,9 @@ import hf_simtune
 PACKAGE = CHECKOUT / "hf_simtune"
 # What may import what: only rooms below. The order is the house's.
 FLOORS = [
-    {"errors", "version", "wording", "loss_table", "chatter", "publish_reasons"},
+    {"errors", "version", "wording", "loss_table", "chatter", "publish_reasons", "trackers"},
     {"fields", "rules", "plain", "branches", "hub_names", "hub_patience"},
-    {"words", "record_training", "stopwatch"},
+    {"words", "record_training", "stopwatch", "stand_ins"},
     {"lora", "hub", "weights", "report_text", "data.sports"},
     {"recipe", "model_errors"},
     {"bench.rows", "bench.fresh"},
@@ -54,7 +54,7 @@ FLOORS = [
     {"report_figures", "report_rows", "report_words"},
     {"report"},
     {"train", "before_after", "starting"},
-    {"preparing", "kept", "script_facts", "writing", "watching", "onnx_export"},
+    {"preparing", "kept", "script_facts", "writing", "watching", "onnx_export", "tracking", "checkpoint_push"},
     {"saving", "callback", "publishing", "exporting"},
     {"release"},
     {"run_callback"},
