@@ -108,8 +108,7 @@ def test_each_checkpoint_goes_to_its_branch_and_main_is_touched_by_the_gate_alon
 
 def test_a_push_that_fails_is_told_and_the_training_goes_on(hub: LoopbackHub, base: Path, tmp_path: Path) -> None:
     teachable(base, tmp_path)
-    hub.fail("POST", f"/commit/{BRANCH}", 403)
-    hub.fail("POST", f"/commit/{BRANCH}", times=99, how="reset")
+    hub.fail("POST", f"/commit/{BRANCH}", 403, times=99)
     ((status, _, told),), _ = session(hub, tmp_path / "home", [tune(base, "--push-checkpoints", TO)])
     assert status == 0, told
     assert f"was not sent to {TO}: " in told and "training goes on" in told and "Traceback" not in told
