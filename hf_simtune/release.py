@@ -11,7 +11,7 @@ import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-from hf_simtune import publishing
+from hf_simtune import notebook_view, publishing
 from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError
 from hf_simtune.hub_patience import patient
 from hf_simtune.publishing import Published
@@ -28,6 +28,10 @@ class Run:
     folder: Path
     record: RunRecord
     published: Published | None = None  # with push_to_hub
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        return notebook_view.html(self.record, self.folder)
 
 
 class UnpublishedError(RunError):

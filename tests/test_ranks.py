@@ -67,6 +67,8 @@ def test_two_processes_train_as_one_with_the_whole_batch_and_score_once(place: P
     record = record_of(two)
     assert (record.training.processes, record_of(one).training.processes) == (2, 1)
     assert "negatives from all 2 processes, 16 rows a step" in record.training.across
+    assert "gradients are not accumulated, which would add no negatives" in record.training.across
+    assert record.training.across.endswith("that do not fill a batch of every process are left out")
     assert record.training.across in (two / "README.md").read_text(encoding="utf-8")
     assert "8 \N{MULTIPLICATION SIGN} 2 processes" in (two / "README.md").read_text(encoding="utf-8")
     assert record.training.steps == record_of(one).training.steps == 2 * 640 // 16
