@@ -8,6 +8,13 @@ import sys
 
 __all__ = ["calm_libraries", "listen", "processes", "speaks"]
 
+# Open MPI's, Intel MPI's and MVAPICH's names for what torchrun calls so.
+MPI = {
+    "WORLD_SIZE": ("OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE"),
+    "RANK": ("OMPI_COMM_WORLD_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK"),
+    "LOCAL_RANK": ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "MV2_COMM_WORLD_LOCAL_RANK"),
+}
+
 
 def listen(*, quiet: bool) -> None:
     """Our messages to standard error; the libraries' chatter away."""
@@ -27,7 +34,15 @@ def listen(*, quiet: bool) -> None:
 
 
 def processes() -> int:
-    """How many processes torchrun or accelerate started for one training."""
+    """How many processes torchrun, accelerate or mpirun started for one training.
+
+    What mpirun says of this process is told on by the names that torchrun has for it: accelerate starts several
+    processes on CPUs so, and whoever looks for torchrun's names alone takes each for the only one.
+    """
+    for name, others in MPI.items():
+        told = next((os.environ[other] for other in others if other in os.environ), None)
+        if told is not None:
+            os.environ.setdefault(name, told)
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from hf_simtune import checkpoint, schedule, train
 from hf_simtune.evaluation.health import harm
@@ -58,6 +58,7 @@ def fit(
     callback: RunCallback,
     world: Ranks = ALONE,
     stop: Stop | None = None,
+    beside: Sequence[TrainerCallback] = (),
 ) -> Fitted:
     """Train as the recipe has it, taking up what there is in the folder.
 
@@ -76,6 +77,7 @@ def fit(
         callback: that has scored it.
         world: of several processes, which this is. All of them return what the first has found.
         stop: whether it is to end early.
+        beside: what else is to hear of every training.
 
     Raises:
         Stopped: it was to; a checkpoint holds what was trained.
@@ -88,7 +90,7 @@ def fit(
     if begun is not None:
         log.info("going on from %s, which scores %.2f on the selection rows", plan.recipe.start, 100 * begun)
     if alone:
-        return dataclasses.replace(_Seed(plan, folder, prepared, callback, world, stop).fitted(), start=begun)
+        return dataclasses.replace(_Seed(plan, folder, prepared, callback, world, stop, beside).fitted(), start=begun)
     trainings = [_Training(plan.recipe, prepared, seed) for seed in seeds]
     for number, branch in enumerate(prepared.branches, start=1):
         apart = _as_prepared(prepared, branch)
@@ -105,7 +107,7 @@ def fit(
         if callback.guard:  # which looks where the training is scored
             callback.guard.checks = schedule.evaluations(one.recipe)
         own = dataclasses.replace(plan, recipe=recipe)
-        runs.append(_Seed(own, place, one.prepared, callback, world, stop).fitted())
+        runs.append(_Seed(own, place, one.prepared, callback, world, stop, beside).fitted())
         kept.append(_copy(prepared.model) if runs[-1].best.step else base)
     # The seeds of one training stand together.
     means = [kept[first : first + len(seeds)] for first in range(0, len(kept), len(seeds))]
@@ -150,10 +152,17 @@ class _Seed:
     """One training."""
 
     def __init__(
-        self, plan: Plan, folder: Path, prepared: Prepared, callback: RunCallback, world: Ranks, stop: Stop
+        self,
+        plan: Plan,
+        folder: Path,
+        prepared: Prepared,
+        callback: RunCallback,
+        world: Ranks,
+        stop: Stop,
+        beside: Sequence[TrainerCallback],
     ) -> None:
         self.plan, self.folder, self.prepared, self.callback, self.world = plan, folder, prepared, callback, world
-        self.stop = stop
+        self.stop, self.hearing = stop, (callback, *beside)
         self.evaluator = SimilarityEvaluator(prepared.inputs.select.dataset, log_file=folder / train.SCORED)
         recipe, key = plan.recipe, self.evaluator.best_model_key
         self.stopper = schedule.StopWithoutGain(key, schedule.patience(recipe), schedule.warmup(recipe))
@@ -166,7 +175,7 @@ class _Seed:
             prepared.rows,
             self.evaluator,
             folder,
-            [self.stopper, callback, ProgressBar(key, callback.base_score("select"))],
+            [self.stopper, *self.hearing, ProgressBar(key, callback.base_score("select"))],
             prompt=prepared.base.prompt,
         )
         self.watch = Stopwatch(folder, self._shares)
@@ -216,7 +225,8 @@ class _Seed:
         if last and self.stopper.look(checkpoint.state_of(last)):
             log.info("training had ended at %s", last.name)
             train.take_up_end(trainer, last)
-            self.callback.on_train_begin(trainer.args, trainer.state, trainer.control, model=self.prepared.model)
+            for one in self.hearing:
+                one.on_train_begin(trainer.args, trainer.state, trainer.control, model=self.prepared.model)
             return
         if last:
             log.info("going on from %s", last.name)

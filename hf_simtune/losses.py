@@ -62,6 +62,9 @@ def across(names: Iterable[str], recipe: Recipe, processes: int) -> str:
     if processes == 1:
         return ""
     told, whole = list[str](), processes * recipe.batch_size
+    left = (
+        "gradients are not accumulated, which would add no negatives; rows at the end of an epoch that do not fill a "
+    )
     for name in dict.fromkeys(names):
         called = LOSSES[name].dense
         if LOSSES[name].in_batch:
@@ -74,7 +77,7 @@ def across(names: Iterable[str], recipe: Recipe, processes: int) -> str:
                 f"{called} compares the {recipe.batch_size} pairs of a process with each other, and not across "
                 f"processes: that is another loss than one process with {whole} has"
             )
-    return "; ".join([*told, "rows at the end of an epoch that do not fill a batch of every process are left out"])
+    return "; ".join([*told, f"{left}batch of every process are left out"])
 
 
 def _options(name: str, recipe: Recipe, processes: int) -> dict[str, Any]:

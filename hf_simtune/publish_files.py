@@ -14,7 +14,7 @@ from hf_simtune.errors import RunError
 from hf_simtune.run_folder import RunFolder
 from hf_simtune.scores_file import SCHEMA
 
-__all__ = ["RESULTS", "Files", "collect", "replaceable", "stage"]
+__all__ = ["RESULTS", "Files", "collect", "of_model", "replaceable", "stage"]
 
 Files = Mapping[str, "bytes | Path"]  # what is published, by its path in the repository
 
@@ -48,16 +48,10 @@ def collect(
     Raises:
         RunError: there are no weights, record or scores; or the file of scores holds more than a run writes.
     """
-    files: dict[str, bytes | Path] = {}
-    left = []
-    for path in sorted(folder.model.rglob("*")):
-        name = path.relative_to(folder.model)
-        if not path.is_file() or name.parts[0] == folder.plots.name or name.as_posix() == "README.md":
-            continue
-        if path.name in _NAMES or _is_shard(path.name) or name.as_posix() in exports:
-            files[name.as_posix()] = path
-        else:
-            left.append(name.as_posix())
+    model, left = of_model(folder.model, exports)
+    pictured = f"{folder.plots.name}/"
+    left = [name for name in left if name != "README.md" and not name.startswith(pictured)]
+    files: dict[str, bytes | Path] = {name: path for name, path in model.items() if not name.startswith(pictured)}
     files |= {f"{folder.plots.name}/{name}": path for name in pictures if (path := folder.plots / name).is_file()}
     files |= {path.name: path for path in (folder.record, folder.scores)}
     gone = [name for name, held in files.items() if isinstance(held, Path) and not held.is_file()]
@@ -76,6 +70,13 @@ def collect(
             hint="It may hold texts of the rows, so it is not published. Put the run's own file back",
         )
     return files, left
+
+
+def of_model(folder: Path, exports: Collection[str] = ()) -> tuple[dict[str, Path], list[str]]:
+    """The files of a model's folder that may leave this machine, by their path in it, and the others' paths."""
+    files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
+    names = [name for name, path in files.items() if path.name in _NAMES or _is_shard(path.name) or name in exports]
+    return {name: files[name] for name in names}, [name for name in files if name not in names]
 
 
 def stage(files: Files, folder: Path) -> Path:

@@ -9,14 +9,28 @@ from collections.abc import Iterator
 from typing import Any, get_type_hints
 
 from hf_simtune.branches import ALLOWED as BRANCHES
-from hf_simtune.branches import in_order, named_branches, wrong
+from hf_simtune.branches import in_order, wrong
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import field, fraction, one_of, positive, rising, wrong_fields
-from hf_simtune.hub_names import is_hub_id, is_hub_name
+from hf_simtune.hub_names import is_hub_id
 from hf_simtune.lora import LoRA
-from hf_simtune.rules import LOSS_SHAPES, MINI_BATCH, named_losses, together
+from hf_simtune.rules import LOSS_SHAPES, MINI_BATCH, together
+from hf_simtune.stand_ins import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, offline_changes
+from hf_simtune.trackers import TRACKERS, in_use
 
-__all__ = ["FORWARDS", "LOSS_SHAPES", "PRECISIONS", "RELEASE", "SCHEDULERS", "SHAPES", "Recipe", "fields"]
+__all__ = [
+    "BUILTIN_MINILM",
+    "BUILTIN_SPLADE",
+    "FORWARDS",
+    "LOSS_SHAPES",
+    "MINILM",
+    "PRECISIONS",
+    "RELEASE",
+    "SCHEDULERS",
+    "SHAPES",
+    "Recipe",
+    "fields",
+]
 
 SHAPES = ("pairs", "scored", "triplets", "sentences")
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
@@ -24,10 +38,8 @@ FORWARDS = ("auto", "plain", "packed", "chunked")
 SCHEDULERS = ("linear", "cosine", "constant", "constant_with_warmup")
 SPARSE = ("splade", "csr")
 ON_COLLAPSE = ("warn", "stop", "ignore")
-MINILM = "sentence-transformers/all-MiniLM-L6-v2"
-BUILTIN_MINILM = "builtin:all-MiniLM-L6-v2"
-BUILTIN_SPLADE = "builtin:splade-MiniLM-L6"  # MiniLM with a masked-language head that nobody has trained
-RELEASE = ("push_to_hub", "hub_model_id", "hub_private_repo", "export")  # what becomes of a run when it is over
+# What becomes of a run, and nothing of its model.
+RELEASE = ("push_to_hub", "hub_model_id", "hub_private_repo", "push_checkpoints", "report_to", "export")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -250,6 +262,17 @@ class Recipe:
     push_to_hub: bool = field(False, "publish the run when it is over, if nothing of it speaks against that")
     hub_private_repo: bool = field(False, "with --push-to-hub: a new repository is private")
     hub_model_id: str | None = field(None, "with --push-to-hub: where to (default: YOU/NAME)", is_hub_id, "ORG/NAME")
+    push_checkpoints: str | None = field(
+        None,
+        "send each checkpoint during training to the branch 'checkpoints' of this private repository, made if there "
+        "is none; its main branch is left alone",
+        *(is_hub_id, "ORG/NAME"),
+    )
+    report_to: tuple[str, ...] | None = field(
+        None,
+        f"follow the run with trackers: {', '.join(TRACKERS)} (Weights & Biases), one or more",
+        *(in_use, "one or more of " + ", ".join(TRACKERS)),
+    )
 
     # No flag: a card is to name what offline() replaced, not what anybody typed.
     stand_in_for: str | None = field(
@@ -272,49 +295,8 @@ class Recipe:
         return self
 
     def offline(self) -> Recipe:
-        """The same recipe on what the package carries: the packaged MiniLM and the built-in sports corpus.
-
-        Only what would come from the Hub is replaced, or, if it is a probe, further data, a start or a branch, left
-        out; files and folders of your own stay. The scores are then on the sports corpus and never stand for STSb.
-        Five passes or fewer over that corpus are scored 5 times: more scores would be most of a trial's time.
-        """
-        changes: dict[str, Any] = {"name": f"{self.name.removesuffix('-offline')}-offline"}
-        if is_hub_name(self.model):
-            stand_in = BUILTIN_SPLADE if self.sparse == "splade" else BUILTIN_MINILM
-            changes |= {"model": stand_in, "model_revision": None}
-            if self.model != MINILM:
-                changes["stand_in_for"] = self.model
-        if on_hub := is_hub_name(self.train_data):
-            changes |= {
-                "title": f"offline trial of {self.name}: the packaged MiniLM on the built-in sports corpus",
-                "train_data": f"builtin:sports/{self.shape or 'pairs'}:train",
-                "columns": None,
-                "score_range": None,
-            }
-            if isinstance(self.train_rows, int):  # a trial is short
-                changes["train_rows"] = min(self.train_rows, 4000)
-            if self.evaluations is None and isinstance(self.epochs, int | float) and self.epochs <= 5:
-                changes["evaluations"] = 5
-        if is_hub_name(self.start or ""):
-            changes["start"] = None
-        branches = named_branches(self.branches)
-        changes["branches"] = tuple(one.entry for one in branches if one.data and not is_hub_name(one.data)) or None
-        further = zip(self.more_data or (), named_losses(self.more_data), strict=True)
-        changes["more_data"] = tuple(entry for entry, (_, data) in further if not is_hub_name(data)) or None
-        changes["probe"] = tuple(name for name in self.probe or () if not is_hub_name(name)) or None
-        # Rows of one's own are kept to be measured on, as online; those of the corpus have graded rows beside them.
-        places = {"select_on": "builtin:sports/scored:validation", "report_on": "builtin:sports/scored:test"}
-        replaced = [
-            name for name in places if is_hub_name(value := getattr(self, name) or "") or (not value and on_hub)
-        ]
-        left = [value for name in places if name not in replaced and (value := getattr(self, name))]
-        free = [place for place in places.values() if place not in left]
-        changes |= {name: places[name] if places[name] in free else free[0] for name in replaced}
-        if replaced and not left:
-            changes |= {"eval_columns": None, "eval_score_range": None}
-        scored = [changes.get(name) for name in places]  # what is reported on need not be probed
-        changes["probe"] = tuple(name for name in changes["probe"] or () if name not in scored) or None
-        return dataclasses.replace(self, **changes)
+        """The same recipe on what the package carries: the packaged MiniLM and the built-in sports corpus."""
+        return dataclasses.replace(self, **offline_changes(self))
 
 
 def fields() -> Iterator[tuple[str, Any, Any, str]]:

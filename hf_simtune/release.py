@@ -12,7 +12,7 @@ import httpx2
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
-from hf_simtune import exporting, hub_state, publishing
+from hf_simtune import exporting, hub_state, notebook_view, publishing
 from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError
 from hf_simtune.hub_patience import asked, patient
 from hf_simtune.publishing import Published
@@ -31,6 +31,10 @@ class Run:
     folder: Path
     record: RunRecord
     published: Published | None = None  # with push_to_hub
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows of it."""
+        return notebook_view.html(self.record, self.folder)
 
 
 class UnpublishedError(RunError):

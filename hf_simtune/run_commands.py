@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_simtune import branching, catalogue, flags, hub_names, model_names, recipe
+from hf_simtune import branching, catalogue, flags, hub_names, model_names, recipe, trackers
 from hf_simtune.chatter import calm_libraries, speaks
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
@@ -81,7 +81,7 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     if resumed and kind_of(resumed) == "sweep":
         raise RequestError(f"{resumed} is a sweep's folder", hint=f"As in: hf-simtune sweep --resume {resumed}")
     chosen = flags.apply(own, arguments)
-    problems = [*arguments.problems, *chosen.check()]
+    problems = [*arguments.problems, *chosen.check(), *trackers.missing(chosen.report_to)]
     if arguments.offline:
         problems += _needs_hub(arguments, target)
     resolved = chosen

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hf_simtune import branching, flags, model_names, several_page
+from hf_simtune import branching, flags, model_names, several_page, trackers
 from hf_simtune.chatter import processes
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
@@ -91,6 +91,9 @@ def check(planned: Plan) -> list[str]:
         found.append(f"{processes()} processes train one run together: start several runs from one process")
     if planned.recipe.push_to_hub:
         found.append("--push-to-hub publishes one run: leave it out, and publish the one that you choose")
+    if planned.recipe.push_checkpoints:
+        found.append("--push-checkpoints keeps those of one run: leave it out where several models are tuned")
+    found += trackers.missing(planned.recipe.report_to)
     if planned.recipe.start is not None:
         found.append("--start was tuned from one base: leave it out where several are tuned")
     if planned.offline:

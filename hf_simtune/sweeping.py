@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from hf_simtune import branching, flags, model_names, rules, search, sweep_page
+from hf_simtune import branching, flags, model_names, rules, search, sweep_page, trackers
 from hf_simtune.chatter import processes
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
@@ -137,6 +137,9 @@ def check(planned: Plan) -> list[str]:
         found.append(f"{processes()} processes train one run together: start several runs from one process")
     if planned.recipe.push_to_hub or any(axis.field in RELEASE for axis in planned.axes):
         found.append("--push-to-hub publishes one run: leave it out, and publish the one that wins")
+    if planned.recipe.push_checkpoints or any(axis.field == "push_checkpoints" for axis in planned.axes):
+        found.append("--push-checkpoints keeps those of one run: leave it out")
+    found += trackers.missing(planned.recipe.report_to)
     everything = grid(planned)
     if planned.trials is not None:
         found += search.problems(planned.trials, len(everything))

@@ -9,8 +9,8 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from hf_simtune import dense_below, origins, separation
-from hf_simtune.card_evaluation import outscored
+from hf_simtune import origins, separation
+from hf_simtune.cautions import cautions
 from hf_simtune.evaluation.compare import power_sentence, probe_answer, verdict_sentence
 from hf_simtune.evaluation.reindex import reindex_sentence
 from hf_simtune.evaluation.retrieval import retrieval_sentence
@@ -66,18 +66,8 @@ def _table(record: RunRecord) -> Table:
 
 def _notes(record: RunRecord) -> Iterator[str]:
     """What a reader must know beside the table."""
-    training, base = record.training, record.base
-    if base.stand_in_for:
-        yield f"STAND-IN: {base.name} was taken in place of {base.stand_in_for}; these are not that model's scores."
-    if base.untrained:
-        yield f"No verdict: the base begins with {base.untrained} untrained, and a gain over that proves nothing."
-    if beside := dense_below.sentence(record):
-        yield beside
-    if record.offline and record.built_in:
-        yield "Offline: these scores are on the built-in sports corpus and do not stand for STSb."
-    if training.best_step == 0:
-        healthy = " with healthy embeddings" if outscored(record) else ""
-        yield f"No checkpoint{healthy} beat the base on the selection rows: model/ holds the base unchanged."
+    training = record.training
+    yield from cautions(record)
     if training.stopped:
         yield f"Training stopped early: {training.stopped}."
     yield from origins.sentences(record)

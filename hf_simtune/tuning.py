@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import sys
@@ -12,10 +13,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from huggingface_hub.constants import HF_HOME
-from transformers import set_seed
+from transformers import TrainerCallback, set_seed
 
 from hf_simtune import (
     before_after,
+    checkpoint_push,
     fitting,
     flags,
     machine,
@@ -26,6 +28,8 @@ from hf_simtune import (
     ranks,
     release,
     saving,
+    trackers,
+    tracking,
     training_facts,
     unwritten,
     writing,
@@ -118,12 +122,13 @@ def _tune(
         offline = first.offline
     asked = recipe.checked()  # what is replaced offline has to be read first
     recipe = _stand_in((recipe.offline() if offline else recipe), origin).checked()
-    if problems := model_names.exported(recipe):
+    if problems := [*model_names.exported(recipe), *trackers.missing(recipe.report_to)]:
         raise RequestError(problems, hint="See: hf-simtune tune --help")
     world = ranks.begin()
     if world.size > 1 and recipe.more_data:
         raise RequestError("--more-data: several processes would draw from different sets in one step; train in one")
     to = world.told(release.target(recipe, offline=offline) if world.first else None)
+    checkpoints = checkpoint_push.place(recipe, offline=offline) if world.first else None
     if not folder and Path(out).exists() and not Path(out).is_dir():
         raise RequestError(f"--out {out} is a file: name a folder")
     commit = machine.commit()
@@ -189,7 +194,7 @@ def _tune(
     log.info("forward pass: %s (%s)", plan.forward, plan.forward_reason)
     if prepared.across:
         log.info("%d processes: %s", world.size, prepared.across)
-    run = _run(plan, folder, prepared, clock, world, this.stop)
+    run = _run(plan, folder, prepared, clock, world, this.stop, checkpoints)
     if not world.first:
         return run
     if recipe.export:
@@ -231,7 +236,15 @@ def _taken_up(folder: RunFolder, first: Plan, plan: Plan) -> Plan:
     return dataclasses.replace(first, starts=first.starts + 1, commit=commit, publish_examples=publish)
 
 
-def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock, world: Ranks, stop: Stop) -> Run:
+def _run(
+    plan: Plan,
+    folder: RunFolder,
+    prepared: Prepared,
+    clock: Clock,
+    world: Ranks,
+    stop: Stop,
+    checkpoints: str | None,
+) -> Run:
     """Train; the first of several processes scores and writes, the others wait for its record."""
     recipe, inputs = plan.recipe, prepared.inputs
     callback = RunCallback(recipe, inputs)
@@ -244,16 +257,26 @@ def _run(plan: Plan, folder: RunFolder, prepared: Prepared, clock: Clock, world:
         rows = ", ".join(f"{len(part.loaded.dataset):,} of {part.loaded.source.title}" for part in callback.rows)
         log.info("scoring the untouched base on %s", rows)
         callback.begin(prepared.model, progress=_shown())
-    fitted = fitting.fit(plan, folder.trainer, prepared, callback, world, stop)
-    clock.seconds |= {name: round(value, 2) for name, value in fitted.seconds.items()}
-    best = fitted.best
-    stop.check()
-    with clock.phase("save"):
-        reloaded, saved = saving.save(plan, folder, prepared, best.step)
-    with clock.phase("score tuned"):
-        # The base again is the base: rounding must not make a difference of it.
-        compared = callback.compare(reloaded if best.step else None, prepared.similarity, progress=_shown())
-        below = callback.beside_dense(recipe, compared, progress=_shown())
+    with contextlib.ExitStack() as following:
+        before = {f"eval_{role}_base": callback.base_score(role) for role in ("select", "report")}
+        told = tracking.Tracking(recipe.report_to or (), recipe.name, folder.trainer, before)
+        following.callback(told.end)
+        beside: list[TrainerCallback] = [told]
+        if checkpoints:
+            push = checkpoint_push.CheckpointPush(checkpoints, recipe, folder.trainer, prepared.base.revision)
+            following.callback(push.end)
+            beside.append(push)
+        fitted = fitting.fit(plan, folder.trainer, prepared, callback, world, stop, beside)
+        clock.seconds |= {name: round(value, 2) for name, value in fitted.seconds.items()}
+        best = fitted.best
+        stop.check()
+        with clock.phase("save"):
+            reloaded, saved = saving.save(plan, folder, prepared, best.step)
+        with clock.phase("score tuned"):
+            # The base again is the base: rounding must not make a difference of it.
+            compared = callback.compare(reloaded if best.step else None, prepared.similarity, progress=_shown())
+            below = callback.beside_dense(recipe, compared, progress=_shown())
+        told.conclude(compared.evaluations)
     record = RunRecord(
         name=recipe.name,
         title=recipe.title,

@@ -3,8 +3,12 @@
 # dependencies = ["hf-simtune[offline]"]
 # [tool.uv]
 # constraint-dependencies = ["torch==2.13.0"]
-# [tool.uv.sources]
-# hf-simtune = { path = "..", editable = true }
+# sources.hf-simtune = { path = "..", editable = true }
+# [tool.hf-jobs]
+# flavor = "cpu-upgrade"
+# timeout = "2h"
+# secrets = ["HF_TOKEN"]
+# env = { UV_NO_SOURCES = "1" }
 # ///
 """A sparse autoencoder on top of all-MiniLM-L6-v2, trained on the STS Benchmark: 64 of 1,536 dimensions active.
 

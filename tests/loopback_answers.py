@@ -143,6 +143,8 @@ class _Answers:
         kind, name = self._named()
         repository, new = self.store.create(kind, name, private=bool(self.request.json().get("private")))
         body = {"url": f"{self.request.url}/{repository.url_path}", "name": name, "id": name}
+        if new:
+            repository.private = self.request.json().get("visibility") == "private"
         if not new:
             raise Refused(409, f"You already created this {kind[:-1]} repo", body=body)
         return Reply(201, body)

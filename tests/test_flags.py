@@ -205,6 +205,8 @@ def filled() -> Recipe:
     return dataclasses.replace(
         BASE,
         model_revision="main",
+        push_checkpoints="me/checkpoints",
+        report_to=("tensorboard", "wandb"),
         columns=("a", "b"),
         shape="pairs",
         score_range=(0.0, 5.0),
@@ -233,7 +235,7 @@ def filled() -> Recipe:
 
 
 def test_the_word_none_unsets_every_optional_field_and_no_other() -> None:
-    assert len(OPTIONAL) == 25, "give a new optional field a value in filled()"
+    assert len(OPTIONAL) == 27, "give a new optional field a value in filled()"
     assert None not in [getattr(filled(), name) for name in OPTIONAL]
     for name in OPTIONAL:
         assert parse([flags.flag(name), "none"], filled()) == dataclasses.replace(filled(), **{name: None})  # type: ignore[arg-type]

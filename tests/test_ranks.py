@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,12 +14,15 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import _validate_launch_command, launch_command_parser
+from accelerate.utils.launch import prepare_multi_gpu_env
 from conftest import CHECKOUT
 from published import teachable
 from safetensors.torch import load_file
 from tiny import tiny_static
 
-from hf_simtune import cli, losses, ranks
+from hf_simtune import chatter, cli, losses, ranks
+from hf_simtune.errors import RequestError
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
 
@@ -65,6 +69,8 @@ def test_two_processes_train_as_one_with_the_whole_batch_and_score_once(place: P
     record = record_of(two)
     assert (record.training.processes, record_of(one).training.processes) == (2, 1)
     assert "negatives from all 2 processes, 16 rows a step" in record.training.across
+    assert "gradients are not accumulated, which would add no negatives" in record.training.across
+    assert record.training.across.endswith("that do not fill a batch of every process are left out")
     assert record.training.across in (two / "README.md").read_text(encoding="utf-8")
     assert "8 \N{MULTIPLICATION SIGN} 2 processes" in (two / "README.md").read_text(encoding="utf-8")
     assert record.training.steps == record_of(one).training.steps == 2 * 640 // 16
@@ -198,11 +204,64 @@ def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_configuration_is_one_for_accelerate_and_says_whether_it_was_run(path: Path) -> None:
     value = load_config_from_file(str(path))
     assert value.num_machines == 1 and value.num_processes >= 1
-    assert ("Untested" in path.read_text(encoding="utf-8")) == (path.stem not in RUN)
+    arguments = launch_command_parser().parse_args(["--config_file", str(path), "recipe.py"])
+    assert {*value.fsdp_config, *value.deepspeed_config} <= set(vars(arguments)), "a key that accelerate does not know"
+    arguments = _validate_launch_command(arguments)[0]
+    assert arguments.num_processes == value.num_processes
+    assert (path.stem == "fsdp2") == arguments.use_fsdp and (path.stem == "zero2") == arguments.use_deepspeed
+    text = path.read_text(encoding="utf-8")
+    assert ("Untested" in text) == (path.stem not in RUN | {"fsdp2"}) and ("refused" in text) == (path.stem == "fsdp2")
+
+
+def test_fsdp_is_refused_with_the_configuration_to_take_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    (path,) = (path for path in CONFIGURATIONS if path.stem == "fsdp2")
+    arguments = launch_command_parser().parse_args(["--config_file", str(path), "recipe.py"])
+    told = prepare_multi_gpu_env(_validate_launch_command(arguments)[0])
+    assert (told["FSDP_VERSION"], told["FSDP_STATE_DICT_TYPE"]) == ("2", "FULL_STATE_DICT")
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", told["ACCELERATE_USE_FSDP"])
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(RequestError, match=r"whole ones\n.*several_gpus\.yaml"):
+        ranks.begin()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_mpirun_starts_two_processes_of_one_run(place: Path) -> None:
+    if shutil.which("mpirun") is None:
+        pytest.skip("needs mpirun")
+    (place / "hosts").write_text("localhost slots=2\n")
+    launch = [
+        sys.executable,
+        "-m",
+        "accelerate.commands.launch",
+        "--cpu",
+        "--num_machines",
+        "1",
+        "--num_processes",
+        "2",
+    ]
+    launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--mpirun_hostfile", "hosts", "-m"]
+    root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    words = ["hf_simtune", "tune", "pairs.csv", *SHORT, "--batch-size", "8", "--out", "mpi"]
+    done = started(place, launch, *words, **root)
+    assert done.returncode == 0, done.stderr[-3000:]
+    (run,) = (place / "mpi").iterdir()
+    assert record_of(run).training.processes == 2 and done.stdout.count("run folder") == 1
+    assert record_of(run).training.steps == 2 * 640 // 16
+
+
+def test_what_mpirun_says_of_a_process_is_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in chatter.MPI:
+        monkeypatch.setenv(name, "")  # so that it is put back
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")
+    monkeypatch.setenv("OMPI_COMM_WORLD_RANK", "1")
+    assert chatter.processes() == 2 and not chatter.speaks()
 
 
 def test_there_is_a_configuration_for_each_way() -> None:
     assert [path.stem for path in CONFIGURATIONS] == [
+        "fsdp2",
         "one_process",
         "several_gpus",
         "two_cpu_processes",

@@ -36,6 +36,8 @@ INSTALL = {"python -m venv .venv && . .venv/bin/activate", "pip install -c const
 
 # Run by test_ranks, on a tiny model.
 SEVERAL = ("ACCELERATE_USE_CPU=1 ", "accelerate launch --config_file ")
+# Run by test_uv and test_extension, as far as one machine can.
+ELSEWHERE = ("pip wheel ", "hf jobs ", "hf extensions ", "hf simtune ")
 MOST_TRAININGS = 6  # of ten seconds and more each; what teaches as well without being run has --dry-run
 MOST_BYTES = 3_000_000  # of pictures in the tree
 
@@ -67,6 +69,11 @@ def test_the_readme_has_commands_and_each_is_of_a_known_kind() -> None:
         elif line in INSTALL:
             made = (CHECKOUT / "Makefile").read_text(encoding="utf-8")
             assert "-m venv" in made and "-c constraints.txt -e '.[offline" in made
+        elif line.startswith(ELSEWHERE):
+            tested = [
+                (CHECKOUT / "tests" / f"test_{name}.py").read_text(encoding="utf-8") for name in ("uv", "extension")
+            ]
+            assert any(" ".join(line.split()[:2]) in text for text in tested), line
         elif line.startswith(SEVERAL):
             files = re.findall(r"recipes/[\w/.]+", line)
             assert all((CHECKOUT / file).is_file() for file in files), line
@@ -103,7 +110,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def runs_nothing(line: str) -> bool:
-    return "--dry-run" in line or line == "hf-simtune recipes"
+    return (line.startswith("hf-simtune ") and "--dry-run" in line) or line == "hf-simtune recipes"
 
 
 def test_every_command_that_only_shows_something_does(
@@ -144,7 +151,7 @@ def test_every_other_command_of_the_readme_runs(small_hub: tuple[LoopbackHub, di
     example = "runs/mnrl_minilm-20261120-120000"
     ran = 0
     for line in commands():
-        if line in IN_CI | INSTALL or runs_nothing(line) or line.startswith(SEVERAL):
+        if line in IN_CI | INSTALL or runs_nothing(line) or line.startswith((*SEVERAL, *ELSEWHERE)):
             continue
         words = shlex.split(line)
         if words[0] == ".venv/bin/accelerate":

@@ -1,0 +1,188 @@
+"""Checkpoints to a branch of a private repository while a run is on: what is left of it where a job is cut off."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import tempfile
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from hf_simtune import hub_state, publish_files, publish_search
+from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError
+from hf_simtune.hub_names import is_hub_name
+from hf_simtune.hub_patience import patient
+from hf_simtune.publish_files import Files
+from hf_simtune.recipe import Recipe
+
+__all__ = ["BRANCH", "CheckpointPush", "place"]
+
+BRANCH = "checkpoints"
+ADAPTER = "adapter_config.json"
+COPY = "push-"  # begins the names of folders that hold what is to be sent
+FAULTS = (*hub_state.FAULTS, ValueError, SimtuneError)  # ValueError: the library's own look at what it is given
+log = logging.getLogger("hf_simtune")
+
+
+def place(recipe: Recipe, *, offline: bool) -> str | None:
+    """Where a run's checkpoints go, made and seen to be private before anything is trained; None: nowhere.
+
+    Raises:
+        RequestError: with ``offline``, which sends nothing; a repository that is public; adapters whose base has no
+            name on the Hub.
+        HubError: nobody is logged in, or the Hub does not take it.
+    """
+    to = recipe.push_checkpoints
+    if to is None:
+        return None
+    if offline:
+        raise RequestError("--push-checkpoints sends to the Hub, and --offline goes without it: leave one of them out")
+    if recipe.lora is not None and not is_hub_name(recipe.model):
+        raise RequestError(
+            f"--push-checkpoints: adapters of {recipe.model}, which has no name on the Hub, load nowhere else",
+            hint="Name the base by its Hub id, or leave --push-checkpoints out",
+        )
+    try:
+        with patient():
+            api = HfApi()
+            api.create_repo(to, private=True, exist_ok=True)
+            private = api.model_info(to, timeout=hub_state.PATIENCE).private
+            if private:
+                api.create_branch(to, branch=BRANCH, exist_ok=True)
+    except (LocalTokenNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
+        said = str(error).strip().splitlines() or [type(error).__name__]
+        raise HubError(
+            f"--push-checkpoints {to}: the Hub does not take it, and nothing was trained: {said[0]}",
+            hint="Log in with a token that may write: hf auth login",
+        ) from error
+    if not private:
+        raise RequestError(
+            f"--push-checkpoints {to}: that repository is public, and checkpoints have passed no gate",
+            hint="Make it private in its settings, or name one that is not there yet",
+        )
+    return to
+
+
+class CheckpointPush(TrainerCallback):
+    """Sends each checkpoint's model to the branch, beside the training, which goes on whatever comes of it.
+
+    Of the checkpoint's folder only the files go that ``publish`` would send of a model: no optimizer, no pickles and no
+    card. While one is on its way a newer one waits, and takes the place of another that waits.
+
+    Args:
+        to: as ``place`` has made it.
+        recipe: of the run.
+        folder: of the run's trainer.
+        revision: commit of its base on the Hub, for adapters.
+    """
+
+    def __init__(self, to: str, recipe: Recipe, folder: Path, revision: str | None = None) -> None:
+        self.to, self.recipe, self.folder, self.revision = to, recipe, folder.resolve(), revision
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._lock = threading.Lock()
+        self._waiting: tuple[Path, str] | None = None
+        self._sending: Future[None] | None = None
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Take away what a start that was killed had not sent."""
+        for left in Path(str(args.output_dir)).glob(f"{COPY}*"):
+            shutil.rmtree(left, ignore_errors=True)
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Take a copy of the checkpoint's model, as the trainer will take the checkpoint away, and send it."""
+        place = Path(str(args.output_dir)).resolve()
+        of = "" if place == self.folder else f" ({place.name})"  # of several trainings
+        title = f"{self.recipe.name}{of}: step {state.global_step} of {state.max_steps}"
+        last: dict[str, Any] = next((line for line in reversed(state.log_history) if self.metric(args) in line), {})
+        if last.get("step") == state.global_step:
+            title += f", {100 * last[self.metric(args)]:.2f} on the rows that choose"
+        try:
+            taken = _copied(place / f"checkpoint-{state.global_step}")
+        except OSError as error:
+            log.warning("%s was not sent to %s: %s; training goes on", title, self.to, error)
+            return
+        with self._lock:
+            before, self._waiting = self._waiting, (taken, title)
+            if self._sending is None or self._sending.done():
+                self._sending = self._worker.submit(self._send)
+        if before:
+            shutil.rmtree(before[0], ignore_errors=True)
+
+    @staticmethod
+    def metric(args: TrainingArguments) -> str:
+        """The name of the score on the selection rows."""
+        return str(args.metric_for_best_model)
+
+    def end(self) -> None:
+        """Wait for what is on its way."""
+        if self._sending is not None and not self._sending.done():
+            log.info("waiting for the last checkpoint to reach %s", self.to)
+        self._worker.shutdown(wait=True)
+
+    def _send(self) -> None:
+        while True:
+            with self._lock:
+                waiting, self._waiting = self._waiting, None
+                if waiting is None:
+                    self._sending = None
+                    return
+            folder, title = waiting
+            try:
+                with patient():
+                    commit = self._commit(self._files(folder), title)
+                log.info("%s is at %s, branch %s, commit %s", title, self.to, BRANCH, commit[:12])
+            except FAULTS as error:
+                said = (str(error).strip() or type(error).__name__).splitlines()
+                log.warning("%s was not sent to %s: %s; training goes on", title, self.to, said[0])
+            finally:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _files(self, folder: Path) -> Files:
+        """What of a checkpoint goes.
+
+        Raises:
+            RunError: something in it must not leave this machine.
+        """
+        files: dict[str, bytes | Path] = dict(publish_files.of_model(folder)[0])
+        if ADAPTER in files:  # which names its base by a path of this machine, or not at all
+            config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
+            config |= {"base_model_name_or_path": self.recipe.model, "revision": self.revision}
+            files[ADAPTER] = json.dumps(config, indent=2).encode()
+        if private := publish_search.private(files):
+            raise RunError("; ".join(f"{one.file} holds {one.what}" for one in private))
+        return files
+
+    def _commit(self, files: Files, title: str) -> str:
+        """The branch's commit that holds these files and none of an earlier run's."""
+        api = HfApi()
+        there = hub_state.hashes_at(api, self.to, BRANCH)
+        operations: list[CommitOperationAdd | CommitOperationDelete] = [
+            CommitOperationAdd(name, held) for name, held in files.items()
+        ]
+        gone = [name for name in there if name not in files and publish_files.replaceable(name)]
+        operations += [CommitOperationDelete(name) for name in gone]
+        return str(api.create_commit(self.to, operations, commit_message=title, revision=BRANCH).oid)
+
+
+def _copied(checkpoint: Path) -> Path:
+    """The model's files of a checkpoint in a folder of their own; large ones are links where the disk has them."""
+    folder = Path(tempfile.mkdtemp(prefix=COPY, dir=checkpoint.parent))
+    for name, held in publish_files.of_model(checkpoint)[0].items():
+        place = folder / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(held, place)
+        except OSError:
+            shutil.copyfile(held, place)
+    return folder
