@@ -88,7 +88,9 @@ def is_a(value: object, hint: Any) -> bool:
             return all(is_a(item, parts[0]) for item in value)
         return len(value) == len(parts) and all(is_a(item, part) for item, part in zip(value, parts, strict=True))
     if hint is float:
-        whole = isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**300  # beyond, it is no float
+        whole = (
+            isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**300
+        )  # beyond, it is no float
         return whole or isinstance(value, float)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import shlex
 from collections.abc import Callable
 from pathlib import Path
@@ -13,21 +12,19 @@ from hf_simtune import branching, catalogue, flags, hub_names, model_names, reci
 from hf_simtune.chatter import calm_libraries, speaks
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
-from hf_simtune.fields import NONE, mistyped
+from hf_simtune.fields import mistyped
 from hf_simtune.recipe import Recipe
 from hf_simtune.rules import named_losses
 from hf_simtune.stopping import Stopped
 from hf_simtune.unwritten import UnwrittenError
+from hf_simtune.without_hub import NAMES, is_data, needs_hub, tell_left_out
 
 if TYPE_CHECKING:
     from hf_simtune.run_set import RunSet
 
 __all__ = ["run_recipe", "sweep", "tell_stopped", "tune"]
 
-NAMES = ("model", "start", "train_data", "select_on", "report_on")  # fields that name a model or data
 SEVERAL = ("more_data", "probe", "branches", "columns", "eval_columns")  # fields that name some more
-
-log = logging.getLogger("hf_simtune")
 
 
 def tune(arguments: argparse.Namespace) -> int:
@@ -48,21 +45,12 @@ def tune(arguments: argparse.Namespace) -> int:
 def _meant(arguments: argparse.Namespace) -> Recipe:
     """The recipe that the target names, or the one for the data that it names."""
     target: str = arguments.target
-    if _is_data(target):
+    if is_data(target):
         return flags.for_data(target)
     try:
         return catalogue.find(target)
     except RequestError as error:
         raise RequestError([*error.problems, *arguments.problems], hint=error.hint) from error
-
-
-def _is_data(target: str) -> bool:
-    """A file, a folder, a Hub id or a builtin, rather than a recipe: a plain name is a recipe if there is one."""
-    if target.endswith(".py"):
-        return False
-    if target.endswith(hub_names.FILE_ENDINGS) or "/" in target or ":" in target:
-        return True
-    return hub_names.local(target).exists() and target not in catalogue.all_recipes()
 
 
 def _further(chosen: Recipe) -> list[str]:
@@ -83,7 +71,7 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     chosen = flags.apply(own, arguments)
     problems = [*arguments.problems, *chosen.check(), *trackers.missing(chosen.report_to)]
     if arguments.offline:
-        problems += _needs_hub(arguments, target)
+        problems += needs_hub(arguments, target)
     resolved = chosen
     # A recipe file may hold anything; only names can be looked up, and check() has told of the rest.
     if not mistyped(chosen) & {"name", *NAMES, *SEVERAL}:
@@ -98,7 +86,7 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     if problems:
         raise RequestError(list(dict.fromkeys(problems)), hint=f"See: {arguments.parser.prog} --help")
     if arguments.offline:
-        _tell_left_out(chosen)
+        tell_left_out(chosen)
     if arguments.dry_run:
         terminal.show_recipe(resolved, flags.command(chosen, own, target, offline=arguments.offline, whole=True))
         return 0
@@ -129,37 +117,6 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     return 0
 
 
-def _needs_hub(arguments: argparse.Namespace, target: str | None, fields: tuple[str, ...] = NAMES) -> list[str]:
-    """What was asked for by name and is not to be had with --offline."""
-    named = []
-    for field in fields:
-        given = getattr(arguments, field, [])
-        named += [(flags.flag(field), str(name)) for name in ([given] if isinstance(given, str) else given)]
-    if target is not None and _is_data(target) and not target.endswith(".py"):
-        named.append(("the data", target))
-    return [
-        f"{what} {name} is on the Hub, and --offline takes nothing from there"
-        for what, name in named
-        if name != NONE and hub_names.is_hub_name(name)
-    ]
-
-
-def _tell_left_out(chosen: Recipe) -> None:
-    """Log which further data and probes an offline run goes without, and why."""
-    resolved = chosen.offline()
-    if chosen.start is not None and resolved.start is None:
-        log.warning("--offline leaves out --start %s: it is on the Hub; training begins at the base", chosen.start)
-    for field in ("more_data", "probe", "branches"):
-        kept = getattr(resolved, field) or ()
-        for name in getattr(chosen, field) or ():
-            if name not in kept:
-                scored = name in (resolved.select_on, resolved.report_on)
-                why = "it is scored already" if scored else "it is on the Hub"
-                if field == "branches":
-                    why = "its rows may be on the Hub; name rows of your own, RECIPE:DATA=SHARE"
-                log.warning("--offline leaves out %s %s: %s", flags.flag(field), name, why)
-
-
 def _several(arguments: argparse.Namespace, own: Recipe | None, target: str | None) -> int:
     """One run for each model that was named; or go on with such runs, then ``own`` and ``target`` may be None."""
     from hf_simtune import several, several_page, terminal
@@ -186,11 +143,11 @@ def _several(arguments: argparse.Namespace, own: Recipe | None, target: str | No
         )
         problems += several.check(planned)
         if arguments.offline:
-            problems += _needs_hub(arguments, target, NAMES[1:])
+            problems += needs_hub(arguments, target, NAMES[1:])
     if problems:
         raise RequestError(list(dict.fromkeys(problems)), hint=f"See: {arguments.parser.prog} --help")
     if planned and planned.offline:
-        _tell_left_out(planned.recipe)
+        tell_left_out(planned.recipe)
     if arguments.dry_run:
         terminal.show_told(several_page.plan_said(RunSet(Path(), planned, several.cells(planned))))
         return 0
@@ -237,12 +194,12 @@ def sweep(arguments: argparse.Namespace) -> int:
         )
         problems += sweeping.check(wanted)
         if arguments.offline:
-            problems += _needs_hub(arguments, target)
+            problems += needs_hub(arguments, target)
     if problems:
         raise RequestError(list(dict.fromkeys(problems)), hint=f"See: {arguments.parser.prog} --help")
     asked = wanted or (before.plan if before else None)
     if asked and asked.offline:
-        _tell_left_out(asked.recipe)
+        tell_left_out(asked.recipe)
     if arguments.dry_run:
         planned = wanted or before.plan if before else wanted
         assert planned is not None

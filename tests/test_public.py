@@ -84,6 +84,7 @@ FLOORS = [
     {"several", "reference"},
     {"terminal", "arguments"},
     {"commands", "terminal_run", "publish_command"},
+    {"without_hub"},
     {"run_commands", "reference_runs"},
     {"cli"},
     {"__main__", "__init__"},
