@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 from hf_simtune import flags, model_names, recipe
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
-from hf_simtune.publish_reasons import REASONS
+from hf_simtune.publish_reasons import ABOUT, EPILOG
 from hf_simtune.recipe import Recipe
 from hf_simtune.version import __version__
 
@@ -179,18 +179,15 @@ def parser() -> Parser:
     _output_flags(export)
 
     publish = command("publish", "Send a finished run to the Hub: model, card, record and scores in one commit.")
+    publish.formatter_class = argparse.RawDescriptionHelpFormatter
+    publish.description, publish.epilog = ABOUT, EPILOG
     publish.add_argument("run", metavar="RUN", help="the run's folder, runs/NAME-TIME")
     publish.add_argument("--to", required=True, metavar="ORG/NAME", help="repository; made if there is none")
     publish.add_argument("--private", action="store_true", help="a new repository is private")
     publish.add_argument("--create-pr", action="store_true", help="open a pull request in place of a commit to main")
     publish.add_argument("--tag", metavar="NAME", help="name the commit, as in v1")
-    publish.add_argument(
-        "--allow",
-        nargs="+",
-        metavar="REASON",
-        help="publish although this speaks against it, and have the card say so: "
-        + "; ".join(f"{name} ({told})" for name, told in REASONS.items()),
-    )
+    told = "publish although this speaks against it, and have the card say so (below)"
+    publish.add_argument("--allow", nargs="+", metavar="REASON", help=told)
     publish.add_argument("--dry-run", action="store_true", help="check and list what would be sent; send nothing")
     _output_flags(publish)
 
