@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-from hf_simtune.publish_reasons import REASONS
+from hf_simtune.publish_reasons import ABOUT, EPILOG
 
 __all__ = ["add"]
 
@@ -33,18 +33,15 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     _output_flags(export)
 
     publish = command("publish", "Send a finished run to the Hub: model, card, record and scores in one commit.")
+    publish.formatter_class = argparse.RawDescriptionHelpFormatter
+    publish.description, publish.epilog = ABOUT, EPILOG
     publish.add_argument("run", metavar="RUN", help="the run's folder, runs/NAME-TIME")
     publish.add_argument("--to", required=True, metavar="ORG/NAME", help="repository; made if there is none")
     publish.add_argument("--private", action="store_true", help="a new repository is private")
     publish.add_argument("--create-pr", action="store_true", help="open a pull request in place of a commit to main")
     publish.add_argument("--tag", metavar="NAME", help="name the commit, as in v1")
-    publish.add_argument(
-        "--allow",
-        nargs="+",
-        metavar="REASON",
-        help="publish although this speaks against it, and have the card say so: "
-        + "; ".join(f"{name} ({told})" for name, told in REASONS.items()),
-    )
+    told = "publish although this speaks against it, and have the card say so (below)"
+    publish.add_argument("--allow", nargs="+", metavar="REASON", help=told)
     publish.add_argument(
         "--export", choices=["onnx"], help="send the model in this format too; written first if it is not there yet"
     )

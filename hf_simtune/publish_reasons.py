@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["REASONS"]
+__all__ = ["ABOUT", "EPILOG", "REASONS"]
 
 REASONS = {
     "regressed": "a verdict of regressed",
@@ -17,3 +17,26 @@ REASONS = {
     "texts": "the text of a row in a file",
     "weights": "weights that are not those that were scored",
 }
+
+ABOUT = """\
+Send a finished run to the Hub: model, card, record, scores and pictures in one commit.
+The run is checked first, and refused where something speaks against it. Afterwards the
+model is loaded back by its name, compared with the one that was scored, and then tagged.
+What an earlier run put there is replaced; what somebody else put there stays.
+"""
+
+EPILOG = (
+    "what --allow takes, each by its name:\n"
+    + "\n".join(f"  {name:<12} {told}" for name, told in REASONS.items())
+    + """
+
+examples:
+  hf-simtune publish runs/NAME-TIME --to ORG/NAME --dry-run       what would be sent
+  hf-simtune publish runs/NAME-TIME --to ORG/NAME --tag v1        a release with a name that stays
+  hf-simtune publish runs/NAME-TIME --to ORG/NAME --create-pr     for somebody else to merge
+  hf-simtune score ORG/NAME --data DATA                           is the published score true?
+
+Log in first: hf auth login. Ends with 0 (it is there), 1 (it is not, and the Hub is as it was
+unless the message says otherwise) or 2 (the request was wrong, or the run was refused).
+"""
+)
