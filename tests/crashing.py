@@ -27,6 +27,7 @@ from typing import Any
 __all__ = ["Broken", "Moment", "Nursery", "Promises", "recipe_words", "rows"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(CHECKOUT))  # this package, and not one that is installed
 _WORDS = "ball bear bird blue boy bread bus car cat city coach cold cook cup day dog eat end fish food game"
 FAILED = 70  # an error that is no sentence
 
