@@ -67,6 +67,8 @@ reference: $(VENV)/ready
 	$(BIN)/python -m hf_simtune.reference_runs $(if $(HUB),--hub $(HUB)) $(if $(ONLY),--only $(ONLY))
 	$(MAKE) cards
 
-# Everything that tests/ does in part for want of time: a Hub that fails at each request of a push in turn. Minutes.
+# Everything that tests/ does in part for want of time: a Hub that fails at each request of a push in turn, and ten thousand
+# files, recipes and texts that nobody should have given. Minutes.
 torture: $(VENV)/ready
 	$(BIN)/python tests/publish_torture.py
+	$(BIN)/python tests/input_torture.py
