@@ -88,8 +88,9 @@ def is_a(value: object, hint: Any) -> bool:
             return all(is_a(item, parts[0]) for item in value)
         return len(value) == len(parts) and all(is_a(item, part) for item, part in zip(value, parts, strict=True))
     if hint is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and (isinstance(value, float) or abs(value) < 10**300)  # beyond, it is no float
+        if isinstance(value, int) and not isinstance(value, bool):
+            return abs(value) < 10**300  # beyond, it is no float
+        return isinstance(value, float)
     if hint is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, hint)
