@@ -95,8 +95,10 @@ reference: $(VENV)/ready
 	$(BIN)/python -m hf_simtune.reference_runs $(if $(HUB),--hub $(HUB)) $(if $(ONLY),--only $(ONLY))
 	$(MAKE) cards
 
-# Everything that tests/ does in part for want of time: a Hub that fails at each request of a push in turn, and runs that
-# are killed, stopped or left without room at many moments. Minutes each.
+# Everything that tests/ does in part for want of time: a Hub that fails at each request of a push in turn, runs that are
+# killed, stopped or left without room at many moments, and ten thousand files, recipes and texts that nobody should have
+# given. Hours in all.
 torture: $(VENV)/ready
 	$(BIN)/python tests/publish_torture.py
 	$(BIN)/python tests/crash_torture.py
+	$(BIN)/python tests/input_torture.py

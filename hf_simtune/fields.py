@@ -24,6 +24,7 @@ __all__ = [
     "wrong_fields",
 ]
 
+MOST = 10**300  # beyond, a whole number is no float
 SMALLEST = 1e-300  # distance between two numbers
 NONE = "none"  # unsets an optional field on the command line
 
@@ -88,12 +89,11 @@ def is_a(value: object, hint: Any) -> bool:
             return all(is_a(item, parts[0]) for item in value)
         return len(value) == len(parts) and all(is_a(item, part) for item, part in zip(value, parts, strict=True))
     if hint is float:
-        whole = (
-            isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**300
-        )  # beyond, it is no float
-        return whole or isinstance(value, float)
+        if isinstance(value, int) and not isinstance(value, bool):
+            return abs(value) < MOST
+        return isinstance(value, float)
     if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
+        return isinstance(value, int) and not isinstance(value, bool) and abs(value) < MOST
     return isinstance(value, hint)
 
 
