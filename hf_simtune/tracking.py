@@ -41,10 +41,10 @@ class Tracking(TrainerCallback):
     ) -> None:
         """Open the trackers; those of a training before this one end."""
         self.end()
-        self._part = Path(args.output_dir).resolve().relative_to(self.folder)
+        self._part = Path(str(args.output_dir)).resolve().relative_to(self.folder)
         told = copy.copy(args)
         told.run_name = f"{self.title} {self._part}" if self._part.name else self.title
-        told.output_dir = Path(args.output_dir).name
+        told.output_dir = Path(str(args.output_dir)).name
         self._heard = (told, state, control)
         self._begin()
         if state.global_step == 0:
