@@ -126,7 +126,15 @@ def test_what_cannot_be_is_refused_before_training(base: Path, tmp_path: Path) -
         "--offline goes without it": tune(base, push, TO, "--offline"),
         "--push-checkpoints keeps those of one run": tune(base, push, TO, "--model", "other"),
         "--push-checkpoints is 'kept': it must be ORG/NAME": tune(base, push, "kept"),
-        "--push-checkpoints does not go with --lora": ["tune", *DATA, push, TO, "--lora", "--model", str(base)],
+        "--push-checkpoints does not go with --lora": [
+            "tune",
+            *DATA,
+            push,
+            TO,
+            "--lora",
+            "--model",
+            "builtin:all-MiniLM-L6-v2",
+        ],
     }
     with LoopbackHub({TO: public}, storage=tmp_path / "storage") as hub:
         found, _ = session(hub, tmp_path / "home", list(commands.values()))
