@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -19,7 +18,6 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_simtune import hub_state, publish_files, publish_search
 from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError
-from hf_simtune.hub_names import is_hub_name
 from hf_simtune.hub_patience import patient
 from hf_simtune.publish_files import Files
 from hf_simtune.recipe import Recipe
@@ -27,7 +25,6 @@ from hf_simtune.recipe import Recipe
 __all__ = ["BRANCH", "CheckpointPush", "place"]
 
 BRANCH = "checkpoints"
-ADAPTER = "adapter_config.json"
 COPY = "push-"  # begins the names of folders that hold what is to be sent
 FAULTS = (*hub_state.FAULTS, ValueError, SimtuneError)  # ValueError: the library's own look at what it is given
 log = logging.getLogger("hf_simtune")
@@ -37,8 +34,7 @@ def place(recipe: Recipe, *, offline: bool) -> str | None:
     """Where a run's checkpoints go, made and seen to be private before anything is trained; None: nowhere.
 
     Raises:
-        RequestError: with ``offline``, which sends nothing; a repository that is public; adapters whose base has no
-            name on the Hub.
+        RequestError: with ``offline``, which sends nothing; adapters; a repository that is public.
         HubError: nobody is logged in, or the Hub does not take it.
     """
     to = recipe.push_checkpoints
@@ -46,10 +42,9 @@ def place(recipe: Recipe, *, offline: bool) -> str | None:
         return None
     if offline:
         raise RequestError("--push-checkpoints sends to the Hub, and --offline goes without it: leave one of them out")
-    if recipe.lora is not None and not is_hub_name(recipe.model):
+    if recipe.lora is not None:
         raise RequestError(
-            f"--push-checkpoints: adapters of {recipe.model}, which has no name on the Hub, load nowhere else",
-            hint="Name the base by its Hub id, or leave --push-checkpoints out",
+            "--push-checkpoints does not go with --lora: adapters on a branch do not load by its name; leave one out"
         )
     try:
         with patient():
@@ -82,11 +77,10 @@ class CheckpointPush(TrainerCallback):
         to: as ``place`` has made it.
         recipe: of the run.
         folder: of the run's trainer.
-        revision: commit of its base on the Hub, for adapters.
     """
 
-    def __init__(self, to: str, recipe: Recipe, folder: Path, revision: str | None = None) -> None:
-        self.to, self.recipe, self.folder, self.revision = to, recipe, folder.resolve(), revision
+    def __init__(self, to: str, recipe: Recipe, folder: Path) -> None:
+        self.to, self.recipe, self.folder = to, recipe, folder.resolve()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._lock = threading.Lock()
         self._waiting: tuple[Path, str] | None = None
@@ -154,11 +148,7 @@ class CheckpointPush(TrainerCallback):
         Raises:
             RunError: something in it must not leave this machine.
         """
-        files: dict[str, bytes | Path] = dict(publish_files.of_model(folder)[0])
-        if ADAPTER in files:  # which names its base by a path of this machine, or not at all
-            config = json.loads((folder / ADAPTER).read_text(encoding="utf-8"))
-            config |= {"base_model_name_or_path": self.recipe.model, "revision": self.revision}
-            files[ADAPTER] = json.dumps(config, indent=2).encode()
+        files: Files = publish_files.of_model(folder)[0]
         if private := publish_search.private(files):
             raise RunError("; ".join(f"{one.file} holds {one.what}" for one in private))
         return files

@@ -263,7 +263,7 @@ def _run(
         following.callback(told.end)
         beside: list[TrainerCallback] = [told]
         if checkpoints:
-            push = checkpoint_push.CheckpointPush(checkpoints, recipe, folder.trainer, prepared.base.revision)
+            push = checkpoint_push.CheckpointPush(checkpoints, recipe, folder.trainer)
             following.callback(push.end)
             beside.append(push)
         fitted = fitting.fit(plan, folder.trainer, prepared, callback, world, stop, beside)

@@ -12,7 +12,7 @@ import pytest
 from conftest import CHECKOUT
 from loopback_hub import LoopbackHub
 from published import teachable
-from tiny import tiny_model, tiny_static
+from tiny import tiny_static
 
 from hf_simtune.checkpoint_push import BRANCH
 from hf_simtune.record import RunRecord
@@ -118,7 +118,6 @@ def test_a_push_that_fails_is_told_and_the_training_goes_on(hub: LoopbackHub, ba
 def test_what_cannot_be_is_refused_before_training(base: Path, tmp_path: Path) -> None:
     teachable(base, tmp_path)
     push = "--push-checkpoints"
-    bert = tiny_model(tmp_path / "bert")
     (public := tmp_path / "public").mkdir()
     (public / "README.md").write_text("A model for all to see.\n")
     commands = {
@@ -127,7 +126,15 @@ def test_what_cannot_be_is_refused_before_training(base: Path, tmp_path: Path) -
         "--offline goes without it": tune(base, push, TO, "--offline"),
         "--push-checkpoints keeps those of one run": tune(base, push, TO, "--model", "other"),
         "--push-checkpoints is 'kept': it must be ORG/NAME": tune(base, push, "kept"),
-        "has no name on the Hub, load nowhere else": ["tune", *DATA, push, TO, "--lora", "--model", str(bert)],
+        "--push-checkpoints does not go with --lora": [
+            "tune",
+            *DATA,
+            push,
+            TO,
+            "--lora",
+            "--model",
+            "builtin:all-MiniLM-L6-v2",
+        ],
     }
     with LoopbackHub({TO: public}, storage=tmp_path / "storage") as hub:
         found, _ = session(hub, tmp_path / "home", list(commands.values()))
