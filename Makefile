@@ -67,6 +67,8 @@ reference: $(VENV)/ready
 	$(BIN)/python -m hf_simtune.reference_runs $(if $(HUB),--hub $(HUB)) $(if $(ONLY),--only $(ONLY))
 	$(MAKE) cards
 
-# Everything that tests/ does in part for want of time: a Hub that fails at each request of a push in turn. Minutes.
+# Everything that tests/ does in part for want of time: a Hub that fails at each request of a push in turn, how often the
+# interval holds a known truth, a hundred runs in one process. Half an hour and more.
 torture: $(VENV)/ready
 	$(BIN)/python tests/publish_torture.py
+	$(BIN)/python tests/coverage_torture.py
