@@ -116,12 +116,13 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     except UnpublishedError as error:
         terminal_run.show_run(error.run.record, error.run.folder)
         raise
+    failed = int(run.record.training.diverged is not None)
     if not speaks():
-        return 0
+        return failed
     terminal_run.show_run(run.record, run.folder, published=run.published is not None)
     if run.published:
         terminal.show_published(run.published, dry_run=False)
-    return 0
+    return failed
 
 
 def _needs_hub(arguments: argparse.Namespace, target: str | None, fields: tuple[str, ...] = NAMES) -> list[str]:
