@@ -72,3 +72,4 @@ reference: $(VENV)/ready
 torture: $(VENV)/ready
 	$(BIN)/python tests/publish_torture.py
 	$(BIN)/python tests/coverage_torture.py
+	$(BIN)/python tests/endurance_torture.py
