@@ -58,7 +58,7 @@ class Held:
         return cls(
             resident=round(int(figures["VmRSS"].split()[0]) / 1024, 1),
             tensors=round(sum(storages.values()) / MEBIBYTE, 3),
-            files=len(os.listdir("/proc/self/fd")),
+            files=len(list(Path("/proc/self/fd").iterdir())),
             threads=int(figures["Threads"]),
             handlers=sum(len(log.handlers) for log in logs),
             filters=len(warnings.filters),
@@ -75,7 +75,9 @@ class Held:
         ]
 
 
-def runs(folder: Path, count: int, watch: Callable[[int, Held], None], after: Callable[[], None] = lambda: None) -> None:
+def runs(
+    folder: Path, count: int, watch: Callable[[int, Held], None], after: Callable[[], None] = lambda: None
+) -> None:
     """Tune a tiny model so many times; ``after`` each run do something, and ``watch`` what the process holds."""
     from published import teachable
     from tiny import tiny_static

@@ -20,6 +20,7 @@ SENTENCES = "sentence1,sentence2,score\na bad ball,a big bird,0.1\na blue boy,a 
 PLAIN = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-caps", "-dac_override,-dac_read_search"]
 
 
+@pytest.mark.slow
 def test_runs_in_a_row_hold_no_more_after_the_last_than_after_the_second(tmp_path: Path) -> None:
     seen: dict[int, Held] = {}
     runs(tmp_path, 5, seen.__setitem__)
@@ -90,13 +91,19 @@ class Without:
     def __init__(self, finder):
         self.finder = finder
 
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
     def find_spec(self, name, path=None, target=None):
         return None if name.partition(".")[0] in HIDDEN else self.finder.find_spec(name, path, target)
 
 sys.meta_path[:] = [Without(finder) for finder in sys.meta_path]
+import types
+
 from hf_simtune import models, onnx_export, search
 from hf_simtune.errors import SimtuneError
 
+model = types.SimpleNamespace(transformers_model=1)
 for act in (models.packaged_minilm, ACTS):
     try:
         act()
@@ -106,7 +113,7 @@ for act in (models.packaged_minilm, ACTS):
 
 
 def test_without_the_extras_the_command_that_installs_them_is_told(tmp_path: Path) -> None:
-    acts = "lambda: search.Search({}, 1, 0), onnx_export.check"
+    acts = 'lambda: search.next_values({"a": [1, 2]}, [], {}, 0), lambda: onnx_export.export(model, None, [])'
     done = subprocess.run(
         [sys.executable, "-c", HIDE.replace("ACTS", acts)],
         env=os.environ | {"PYTHONPATH": str(CHECKOUT)},

@@ -19,9 +19,9 @@ from hf_simtune.data.files import open_file
 from hf_simtune.data.fingerprint import fingerprint
 from hf_simtune.data.hub import card, load_repository, revision_of
 from hf_simtune.data.readers import Rows, from_dataset, from_dicts
+from hf_simtune.data.room import writable
 from hf_simtune.data.shapes import CANONICAL, find_layout
 from hf_simtune.data.spec import DataName, parse
-from hf_simtune.data.room import writable
 from hf_simtune.data.store import store
 from hf_simtune.errors import DataError, RequestError
 from hf_simtune.record import Source
