@@ -96,9 +96,11 @@ reference: $(VENV)/ready
 	$(MAKE) cards
 
 # Everything that tests/ does in part for want of time: a Hub that fails at each request of a push in turn, runs that are
-# killed, stopped or left without room at many moments, and ten thousand files, recipes and texts that nobody should have
-# given. Hours in all.
+# killed, stopped or left without room at many moments, ten thousand files, recipes and texts that nobody should have given,
+# how often the interval holds a known truth, a hundred runs in one process. Hours in all.
 torture: $(VENV)/ready
 	$(BIN)/python tests/publish_torture.py
 	$(BIN)/python tests/crash_torture.py
 	$(BIN)/python tests/input_torture.py
+	$(BIN)/python tests/coverage_torture.py
+	$(BIN)/python tests/endurance_torture.py

@@ -15,7 +15,9 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 from hf_simtune import before_after, kept, machine, models, script_facts, writing
 from hf_simtune.before_after import Rows
 from hf_simtune.data.load import load
+from hf_simtune.data.scores import check_scores
 from hf_simtune.data.spec import parse
+from hf_simtune.divergence import StepWatch
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.compare import verdict_sentence
 from hf_simtune.evaluation.sts import Model
@@ -103,6 +105,7 @@ class SimtuneCallback(BeforeAfter):
                 expect=("scored",),
             )
             found.append(Rows(role, loaded))
+        check_scores([part.loaded for part in found])
         self.rows = tuple(found)
 
     def on_train_begin(
@@ -110,6 +113,7 @@ class SimtuneCallback(BeforeAfter):
     ) -> None:
         """Score the base; one process scores and writes, all of them watch."""
         self.before, self.base, self.guard, self.record = None, None, None, None
+        self.steps = StepWatch()
         self._load()
         self.prompt = script_facts.prompt(args)
         self.set_up_guard()
@@ -162,7 +166,9 @@ class SimtuneCallback(BeforeAfter):
             commit=machine.commit(),
             base=base,
             tuned=models.tuned_facts(model, base, name),
-            training=script_facts.training(model, data, args, state, args.world_size),
+            training=dataclasses.replace(
+                script_facts.training(model, data, args, state, args.world_size), diverged=self.steps.reason
+            ),
             leakage=script_facts.leaks(data, {part.loaded.source.title: part.loaded.dataset for part in self.rows}),
             evaluations=compared.evaluations,
             machine=machine.describe(),

@@ -16,6 +16,7 @@ from hf_simtune.evaluation.spread import spread_sentence
 from hf_simtune.record import Checkpoint, Evaluation, Health, RunRecord, Score
 
 __all__ = [
+    "NOTES",
     "active",
     "answer",
     "curve",
@@ -36,13 +37,15 @@ __all__ = [
     "verdict",
 ]
 
-NOTE = "narrowing"
-FINDINGS = {  # of guard.findings, in words
+NOTES = ("exploding", "narrowing")
+FINDINGS = {  # of health.findings, in words
+    "diverged": "the loss of a step, or its gradient, was no number",
     "undefined": "some sentence has a vector of zeros, or one that is not finite",
     "collapsed": "different sentences have nearly the same vector, or few directions are left",
     "dead": "less than one active dimension per sentence",
     "dense": "more than half of all dimensions are active, or ten times the base's share",
-    NOTE: "half of the room between sentences is gone; a note, no collapse",
+    "exploding": "before clipping, a gradient had a hundred times its usual norm; a note, no collapse",
+    "narrowing": "half of the room between sentences is gone; a note, no collapse",
 }
 
 
@@ -222,7 +225,7 @@ def findings(record: RunRecord) -> list[Markdown]:
         )
         lines.append(
             Markdown("{what}{meaning}: found in {n} of {total} {times}{chosen}.").fill(
-                what=what if name == NOTE else Markdown(f"**{what}**"),
+                what=what if name in NOTES else Markdown(f"**{what}**"),
                 meaning=Markdown(f" ({escape(FINDINGS[name])})") if name in FINDINGS else "",
                 n=len(steps),
                 total=total,

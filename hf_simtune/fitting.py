@@ -44,6 +44,7 @@ class Fitted:
     steps: int
     final_loss: float | None
     stopped: str | None  # why training ended before its last step
+    diverged: str | None  # at which step a loss or gradient was no number
     refused: int  # batches of this start that went plain after all
     health: tuple[Health, ...]
     soup: tuple[Ingredient, ...]
@@ -176,6 +177,7 @@ class _Seed:
             self.evaluator,
             folder,
             [self.stopper, *self.hearing, ProgressBar(key, callback.base_score("select"))],
+            steps=callback.steps,
             prompt=prepared.base.prompt,
         )
         self.watch = Stopwatch(folder, self._shares)
@@ -202,6 +204,7 @@ class _Seed:
         """What the folder and the trainer's state tell of the training."""
         trainer, callback = self.trainer, self.callback
         state = trainer.state
+        diverged = str(callback.steps.diverged) if callback.steps.diverged else None
         history = train.checkpoints(self.folder, callback.base_score("select"), state)
         seen = [float(entry["loss"]) for entry in state.log_history if "loss" in entry]
         return Fitted(
@@ -209,7 +212,8 @@ class _Seed:
             best=train.best(history, callback.unhealthy()),
             steps=state.global_step,
             final_loss=seen[-1] if seen else None,
-            stopped=self.stopper.stopped or callback.stopped,
+            stopped=diverged or self.stopper.stopped or callback.stopped,
+            diverged=diverged,
             refused=refused,
             health=callback.health,
             soup=(),
@@ -272,6 +276,7 @@ def _stirred(
         steps=steps,
         final_loss=[run.final_loss for one, run in runs if not one.branch][-1],
         stopped="; ".join(f"{one.title}: {run.stopped}" for one, run in runs if run.stopped) or None,
+        diverged="; ".join(f"{one.title}: {run.diverged}" for one, run in runs if run.diverged) or None,
         refused=sum(run.refused for _, run in runs),
         health=tuple(health),
         soup=tuple(one.ingredient(run) for one, run in runs),

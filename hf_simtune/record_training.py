@@ -133,6 +133,7 @@ class Training:
     start: ModelFacts | None = None  # whose weights training went on from; None: the base's
     start_spearman: float | None = None  # of these, on the selection rows
     stopped: str | None = None  # why training ended before its last step
+    diverged: str | None = None  # at which step a loss or gradient was no number; nothing is claimed then
     across: str = ""  # what several processes had of each other's rows, in words
 
     @property

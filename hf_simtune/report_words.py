@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from hf_simtune import card, dense_below, origins, separation, wording
-from hf_simtune.card_evaluation import FINDINGS, outscored, share
+from hf_simtune.card_evaluation import FINDINGS, NOTES, outscored, share
 from hf_simtune.card_metadata import kept_base
 from hf_simtune.card_training import KINDS
 from hf_simtune.errors import RunError
@@ -43,10 +43,10 @@ def kept(record: RunRecord) -> str:
 
 
 def unhealthy(record: RunRecord) -> list[str]:
-    """What was found at the chosen step that the base did not have; the note that a space narrows is left out."""
+    """What was found at the chosen step that the base did not have; notes are left out."""
     found = {health.step: health.findings for health in record.health}
     chosen = found.get(record.training.best_step, ())
-    return [name for name in chosen if name not in found.get(0, ()) and name != "narrowing"]
+    return [name for name in chosen if name not in found.get(0, ()) and name not in NOTES]
 
 
 def findings(record: RunRecord) -> Iterator[tuple[str, str]]:

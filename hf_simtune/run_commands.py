@@ -107,14 +107,15 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
     except UnpublishedError as error:
         terminal_run.show_run(error.run.record, error.run.folder)
         raise
+    failed = int(run.record.training.diverged is not None)
     if not speaks():
-        return 0
+        return failed
     terminal_run.show_run(run.record, run.folder, published=run.published is not None)
     if run.record.exports:
         terminal.show_exports(run.record, run.folder)
     if run.published:
         terminal.show_published(run.published, dry_run=False)
-    return 0
+    return failed
 
 
 def _several(arguments: argparse.Namespace, own: Recipe | None, target: str | None) -> int:

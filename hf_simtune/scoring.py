@@ -15,6 +15,7 @@ from hf_simtune import models, scores_file, wordless
 from hf_simtune.before_after import groups
 from hf_simtune.claims import Claim, claim_of
 from hf_simtune.data.load import Loaded, load
+from hf_simtune.data.scores import check_scores
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation import compare as bootstrap
 from hf_simtune.evaluation import sts
@@ -72,6 +73,7 @@ def score(
         RequestError, DataError, HubError: with what was wrong where.
     """
     rows = load(data, columns=columns, score_range=score_range, skip_bad_rows=skip_bad_rows, expect=("scored",))
+    check_scores([rows])
     scored, weights = _scored(
         model, rows, revision=revision, prompt=prompt, progress=progress, allow_pickle=allow_pickle
     )
@@ -191,6 +193,8 @@ def compare(
             )
         options: dict[str, Any] = {"columns": columns, "score_range": score_range, "skip_bad_rows": skip_bad_rows}
         rows = load(data, **options, expect=("scored",)) if data is not None else None
+        if rows is not None:
+            check_scores([rows])
         scored = []
         for name in candidates:
             if name in files:

@@ -76,7 +76,8 @@ def _notes(record: RunRecord) -> Iterator[str]:
     for name in dict.fromkeys(name for health in record.health for name in health.findings):
         steps = [health.step for health in record.health if name in health.findings]
         where = "the base" if steps[0] == 0 else f"step {steps[0]}"
-        yield f"Embeddings: {name} at {where}, and in {len(steps)} of {len(record.health)} measurements."
+        what = "Training" if name in ("diverged", "exploding") else "Embeddings"
+        yield f"{what}: {name} at {where}, and in {len(steps)} of {len(record.health)} measurements."
     if said := separation.sentence(record):
         yield said
     if record.spread and training.best_step:

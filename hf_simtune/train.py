@@ -23,12 +23,13 @@ from sentence_transformers import (
 from sentence_transformers.base.sampler import BatchSamplers
 from sentence_transformers.sparse_encoder.callbacks.splade_callbacks import SpladeRegularizerWeightSchedulerCallback
 from sentence_transformers.sparse_encoder.losses import SpladeLoss
-from torch import nn
+from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerState
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from hf_simtune import checkpoint
 from hf_simtune.adapters import attached, restore
+from hf_simtune.divergence import StepWatch
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.sts import Model, SimilarityEvaluator
 from hf_simtune.recipe import Recipe
@@ -57,10 +58,31 @@ class Quiet:
     args: Any
     state: Any
     accelerator: Any
+    lr_scheduler: Any
+    steps: StepWatch
+    batch_loss = 0.0  # of the present batch
     checkpoint_seconds = 0.0
 
     def add_model_card_callback(self, default_args_dict: dict[str, Any]) -> None:
         """Add none."""
+
+    def training_step(self, *inputs: Any, **options: Any) -> Tensor:
+        """Forward and backward; the loss is kept for ``_get_grad_norm``."""
+        found: Tensor = super().training_step(*inputs, **options)  # type: ignore[misc]
+        self.batch_loss = float(found)
+        return found
+
+    def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> float:
+        """The last look before the weights change: without a gradient they do not."""
+        norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
+        scaled = self.accelerator.scaler is not None
+        losses = self.accelerator.gather(torch.tensor([self.batch_loss], device=self.args.device))
+        loss = next((value for value in losses.tolist() if not math.isfinite(value)), self.batch_loss)
+        step, rate = self.state.global_step + 1, self.lr_scheduler.get_last_lr()[0]
+        value = 0.0 if norm is None else float(norm)
+        if not self.steps.allows(loss, value, step, rate, scaled=scaled) and not scaled:
+            model.zero_grad(set_to_none=True)
+        return value
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write, seal, and only then take older ones away: at any moment there is a whole one to go on from."""
@@ -122,6 +144,7 @@ def build(
     folder: Path,
     callbacks: Sequence[TrainerCallback],
     *,
+    steps: StepWatch,
     prompt: str = "",
 ) -> Trainer:
     """The trainer of a resolved recipe.
@@ -136,6 +159,7 @@ def build(
         evaluator: of the selection rows.
         folder: takes checkpoints and logs.
         callbacks: beside those that score and save.
+        steps: sees each step before it is made; it is one of the callbacks or asked by one.
         prompt: that the model puts before each text when it is scored.
     """
     # The recipe decides, not what `accelerate config` or `accelerate launch --mixed_precision` left behind.
@@ -183,6 +207,7 @@ def build(
     del os.environ["ACCELERATE_MIXED_PRECISION"]
     if told is not None:
         os.environ["ACCELERATE_MIXED_PRECISION"] = told
+    trainer.steps = steps
     for callback in (PrinterCallback, ProgressCallback):
         trainer.remove_callback(callback)
     used = str(trainer.accelerator.mixed_precision)

@@ -45,4 +45,5 @@ def training(plan: Plan, prepared: Prepared, fitted: Fitted) -> Training:
         start=prepared.start.facts if prepared.start else None,
         start_spearman=fitted.start,
         stopped=fitted.stopped,
+        diverged=fitted.diverged,
     )

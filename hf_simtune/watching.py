@@ -11,7 +11,9 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_simtune import before_after
 from hf_simtune.before_after import Measured, Rows
+from hf_simtune.divergence import StepWatch
 from hf_simtune.errors import RunError
+from hf_simtune.evaluation.compare import withheld
 from hf_simtune.evaluation.reindex import Reindex
 from hf_simtune.evaluation.spread import Spread
 from hf_simtune.evaluation.sts import Model
@@ -32,6 +34,16 @@ class Compared:
     evaluations: tuple[Evaluation, ...]
     spread: Spread | None
     reindex: Reindex | None
+
+    def withheld(self, reason: str) -> Compared:
+        """The same scores without a claim: no interval, no verdict, no answer for a probe."""
+        evaluations = [
+            dataclasses.replace(
+                found, comparison=withheld(found.comparison, reason) if found.comparison else None, retrieval=None
+            )
+            for found in self.evaluations
+        ]
+        return dataclasses.replace(self, evaluations=tuple(evaluations), spread=None)
 
 
 class BeforeAfter(TrainerCallback):
@@ -62,6 +74,7 @@ class BeforeAfter(TrainerCallback):
         self.prompt: str | None = None  # None: the model's own default
         self.before: list[Measured] | None = None
         self.guard: CollapseGuard | None = None
+        self.steps = StepWatch()
 
     def begin(self, model: Model, *, progress: bool = False) -> None:
         """Score the untouched model, and set up the guard on the sentences that are scored."""
@@ -78,9 +91,10 @@ class BeforeAfter(TrainerCallback):
             log.warning("%d sentences are too few to watch for collapse: it takes %d", len(probed), FEWEST)
             return
         self.guard = CollapseGuard(probed, on_collapse=self.on_collapse, checks=self.checks, seed=self.seed)
+        self.guard.steps = self.steps
 
     def compare(self, model: Model | None, similarity: str, *, progress: bool = False) -> Compared:
-        """The untouched model against this one; None for the untouched one itself."""
+        """The untouched model against this one; None for the untouched one itself. Nothing if training diverged."""
         if self.before is None:
             raise RunError("nothing was scored before training: there is nothing to compare with")
         after = self.before
@@ -97,7 +111,8 @@ class BeforeAfter(TrainerCallback):
             evaluations.append(evaluation)
             if rows.role == "report":
                 spread, index = before_after.geometry(rows, one, other, seed=self.seed)
-        return Compared(tuple(parts), tuple(evaluations), spread, index)
+        compared = Compared(tuple(parts), tuple(evaluations), spread, index)
+        return compared.withheld(f"training diverged: {self.steps.reason}") if self.steps.reason else compared
 
     @property
     def health(self) -> tuple[Health, ...]:
@@ -108,13 +123,26 @@ class BeforeAfter(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Let the guard measure the base, or take up its history."""
+        self.steps.on_train_begin(args, state, control, **kwargs)
         if self.guard:
             self.guard.on_train_begin(args, state, control, **kwargs)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """Let the guard look, when it is due."""
+        """End a run that has diverged; let the guard look, when it is due."""
+        self.steps.on_step_end(args, state, control, **kwargs)
         if self.guard:
             self.guard.on_step_end(args, state, control, **kwargs)
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """See what a script's trainer says of its steps."""
+        self.steps.on_log(args, state, control, logs, **kwargs)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -15,6 +15,7 @@ from hf_simtune.branching import Branch
 from hf_simtune.data.leakage import EXAMPLES, Leaks, find_leaks, shared_pairs, without
 from hf_simtune.data.load import Loaded, load
 from hf_simtune.data.measured import measured_on
+from hf_simtune.data.scores import check_scores
 from hf_simtune.data.spec import FORMS, check_names
 from hf_simtune.data.split import titled
 from hf_simtune.data.training import training_rows
@@ -78,8 +79,8 @@ def prepare(recipe: Recipe, *, branches: Sequence[Branch] = (), offline: bool = 
 
     Raises:
         RequestError: names that stand for nothing, all of them at once and before anything is loaded; rows that the
-            recipe cannot use, of all sets at once; selection and report rows that share 1 % of the report rows or more
-            (below that a warning is logged); too few rows.
+            recipe cannot use, of all sets at once; rows to measure on with one score only; selection and
+            report rows that share 1 % of the report rows or more (below that a warning is logged); too few rows.
         DataError, HubError: with what was wrong where.
     """
     if problems := check_names(recipe, offline=offline):
@@ -106,6 +107,7 @@ def prepare(recipe: Recipe, *, branches: Sequence[Branch] = (), offline: bool = 
         loaded=lambda names: _all([partial(load, name, expect=("scored",), flags="--eval-") for name in names]),
     )
     report, select, *probes = _told_apart([report, select, *probes])
+    check_scores([report, select, *probes])
     _check_apart(select, report)
     leaks = find_leaks(
         train.dataset,

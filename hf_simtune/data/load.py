@@ -18,6 +18,7 @@ from hf_simtune.data.files import open_file
 from hf_simtune.data.fingerprint import fingerprint
 from hf_simtune.data.hub import card, load_repository, revision_of
 from hf_simtune.data.readers import Rows, from_dataset, from_dicts
+from hf_simtune.data.room import writable
 from hf_simtune.data.shapes import CANONICAL, find_layout
 from hf_simtune.data.spec import DataName, parse
 from hf_simtune.data.store import store
@@ -100,7 +101,7 @@ def load(
     scale, because = (scale, f"{flags}score-range") if scale else (opened.scale, "the data card states it")
     if layout.shape != "scored":
         scale = None
-    folder = (cache_dir or Path(datasets.config.HF_DATASETS_CACHE)) / "hf_simtune"
+    folder = writable((cache_dir or Path(datasets.config.HF_DATASETS_CACHE)) / "hf_simtune")
     stored = store(
         opened.rows,
         layout,

@@ -25,6 +25,7 @@ __all__ = [
     "probe_answer",
     "verdict_of",
     "verdict_sentence",
+    "withheld",
 ]
 
 FEWEST_GROUPS = 10  # below it the resamples are too alike for their spread to mean anything
@@ -137,6 +138,22 @@ def verdict_of(low: float, high: float) -> str:
     ('improved', 'no evidence')
     """
     return "improved" if low > 0 else "regressed" if high < 0 else "no evidence"
+
+
+def withheld(comparison: Comparison, reason: str) -> Comparison:
+    """The same scores with no interval and no verdict, and why: what was compared is not what was to be."""
+    return dataclasses.replace(
+        comparison,
+        low=None,
+        high=None,
+        p=None,
+        resamples=0,
+        verdict=NO_VERDICT if comparison.verdict == NO_VERDICT else "no evidence",
+        reason=reason,
+        detectable=None,
+        more_rows=None,
+        detectable_with_more=None,
+    )
 
 
 def not_worse(comparison: Comparison, margin: float = MARGIN) -> bool:

@@ -13,12 +13,13 @@ from hf_simtune.record import Health
 
 __all__ = ["UNHEALTHY", "SparsityFigures", "finding_sentence", "findings", "harm", "measure"]
 
-UNHEALTHY = ("undefined", "collapsed", "dead", "dense")
+UNHEALTHY = ("diverged", "undefined", "collapsed", "dead", "dense")
 
 NARROW = 0.1  # 1 - anisotropy at and below which a space has collapsed
 NARROWING = 0.15  # and at and below which that comes near
 FEW_DIRECTIONS = 2.0  # effective rank below which it has
 DENSE = 0.5  # share of active dimensions above which a sparse model is none
+EXPLODED = 100  # times the usual norm at and above which a gradient explodes
 GROWN = 10  # times the base's share
 LEAST_SHARE = 0.001  # of active dimensions that growth is counted from: 31 of BERT's 30,522
 
@@ -41,6 +42,8 @@ class SparsityFigures:
 def findings(now: Health, base: Health | None = None) -> tuple[str, ...]:
     """What is wrong with a measurement, next to the base's; without a base, what can be told of it alone.
 
+    ``diverged``: the loss of a step, or its gradient, was no number, at this step or since the measurement before.
+
     ``undefined``: a sentence has a vector of zeros, or one that is not finite.
 
     ``collapsed``, by either of two rules that look at different things:
@@ -61,11 +64,16 @@ def findings(now: Health, base: Health | None = None) -> tuple[str, ...]:
     CoSENT on STSb, batch 32, at a learning rate of 1e-4 took all-MiniLM-L6-v2 from 0.09 to 0.79 and back to 0.64
     within 220 steps.
 
+    ``exploding``, a note only: before clipping, a gradient had 100 times the median norm of the 100 steps before
+    (exploding gradients: Pascanu et al. 2013, arXiv:1211.5063; that the norms of late tell them is ZClip's idea, Kumar
+    et al. 2025, arXiv:2504.02507). The trainer clips each to 1, so that the weights move no further than usual.
+
     ``dead`` and ``dense``, of sparse models (sentence-transformers issue #3431): less than one active dimension per
     sentence; more than half of all dimensions, or ten times the base's share (or ten times 0.1 %, where the base has
     less). A base may have them itself, as SPLADE on an untrained head is dense.
     """
-    found = ["undefined"] if now.undefined else []
+    found = ["diverged"] if now.diverged else []
+    found += ["undefined"] if now.undefined else []
     if now.anisotropy is not None and now.effective_rank is not None and base is not None:
         spread, rank = 1 - now.anisotropy, now.effective_rank
         had, ranked = 1 - (base.anisotropy or 0.0), base.effective_rank or math.inf
@@ -82,6 +90,8 @@ def findings(now: Health, base: Health | None = None) -> tuple[str, ...]:
             found.append("dead")
         elif share > DENSE or share > GROWN * max(had, LEAST_SHARE):
             found.append("dense")
+    if now.gradient and now.usual_gradient and now.gradient >= EXPLODED * now.usual_gradient:
+        found.append("exploding")
     return tuple(found)
 
 
@@ -132,7 +142,12 @@ def finding_sentence(name: str, now: Health, base: Health, probe: int) -> str:
     active = (
         f"{beside(now.active_dimensions, base.active_dimensions, 1)} dimensions are active in a sentence on average"
     )
+    gradient = f"{now.gradient or 0:,.3g}"
+    usual = f"{now.usual_gradient or 0:,.3g}"
     texts = {
+        "diverged": f"training diverged: {now.diverged}; lower the learning rate or lengthen the warm-up",
+        "exploding": f"the gradient exploded: its norm was {gradient}, where {usual} was usual; it is clipped to 1, "
+        "but if scores fall from here on, lower the learning rate or look for rows that are unlike the others",
         "undefined": f"{now.undefined} of {probe} sentences have a vector that is zero or not finite; lower the "
         "learning rate, and if this happens in fp16, train in bf16 or fp32",
         "collapsed": f"the embeddings have collapsed: {similar}, and {rank}; lower the learning rate or the epochs, "
