@@ -456,7 +456,8 @@ def test_the_shipped_recipes_are_found_recursively_and_each_is_in_order() -> Non
 def test_recipe_files_are_short_and_end_in_the_two_lines() -> None:
     for path in (CHECKOUT / "recipes").rglob("*.py"):
         lines = path.read_text(encoding="utf-8").splitlines()
-        assert len(lines) <= 42, f"{path.name} has {len(lines)} lines"
+        body = lines[lines.index("# ///") + 1 :]  # behind the header, which says where it runs
+        assert len(body) <= 34, f"{path.name} has {len(body)} lines behind its header"
         assert lines[-2:] == ['if __name__ == "__main__":', "    main(RECIPE)"]
 
 
