@@ -114,6 +114,7 @@ def test_small_similarities_around_zero_are_not_taken_for_rounding():
 def test_the_scale_changes_nothing_and_overflows_nowhere(scale):
     gold, predicted = np.array([-1.5, 0.2, 0.3, 1.7]), np.array([0.1, 0.5, 0.2, 0.8])
     assert pearson(gold * scale, predicted) == pytest.approx(pearson(gold, predicted), abs=1e-12)
+    assert pearson(gold, predicted * scale) == pytest.approx(pearson(gold, predicted), abs=1e-12)
     assert spearman(gold * scale, predicted / scale) == spearman(gold, predicted)
 
 

@@ -187,8 +187,23 @@ def test_a_large_group_is_trained_on(tmp_path: Path) -> None:
 def test_too_few_groups_are_refused_with_how_many_are_needed(tmp_path: Path) -> None:
     with pytest.raises(TooFewRows, match=r"500 rows in 1 groups .* about 100 groups"):
         split(scored(tmp_path, [row("the same", f"b{n}") for n in range(500)]), seed=0)
-    with pytest.raises(RequestError, match="60 rows in 60 groups"):
+    with pytest.raises(TooFewRows, match="60 rows in 60 groups") as both:
         split(scored(tmp_path, [row(f"a{n}", f"b{n}") for n in range(60)]), seed=0)
+    assert "to be split into rows to train, select and report on it needs about 100 groups or more" in str(both.value)
+    assert both.value.hint == "Give more rows, or name evaluation rows of their own with --select-on and --report-on"
+
+
+def test_a_hundred_groups_are_enough_and_each_part_has_ten(tmp_path: Path) -> None:
+    parts = split(scored(tmp_path, [row(f"a{n}", f"b{n}") for n in range(100)]), seed=3)
+    assert [len(part.dataset) for part in parts] == [80, 10, 10]
+
+
+def test_large_groups_are_trained_on(tmp_path: Path) -> None:
+    together = [row(f"the same {n // 12}", f"b{n}") for n in range(240)]  # 20 groups, each a third of a small part
+    alone = [row(f"alone {n}", f"c{n}") for n in range(120)]
+    for seed in range(5):
+        _, *small = split(scored(tmp_path, [*alone, *together]), seed)
+        assert all(text.startswith("alone") for part in small for text in part.dataset["sentence1"])
 
 
 def test_rows_without_scores_are_refused(tmp_path: Path) -> None:

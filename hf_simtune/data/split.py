@@ -148,7 +148,7 @@ def _ids(rows: Dataset, column: str) -> NDArray[np.int64]:
 
     def numbers() -> Iterator[NDArray[np.int64]]:
         for batch in rows.select_columns([column]).with_format("arrow").iter(_BATCH):
-            forms = (normalised(text).encode("utf-8", "surrogatepass") for text in batch[column].to_pylist())
+            forms = (normalised(text).encode() for text in batch[column].to_pylist())
             yield np.frombuffer(b"".join(hashlib.blake2b(form, digest_size=8).digest() for form in forms), "<i8")
 
     return np.concatenate(list(numbers()), dtype=np.int64)
