@@ -175,15 +175,15 @@ class CollapseGuard(TrainerCallback):
 
     def _look(self, model: nn.Module, state: TrainerState) -> None:
         """Measure this step, note it, and tell what is new."""
-        now = self.measured(model, state.global_step, state.epoch)
         norm, diverged = self.steps.largest(), self.steps.diverged
-        now = dataclasses.replace(
-            now,
+        now = self.measured(
+            model,
+            state.global_step,
+            state.epoch,
             gradient=norm.value if norm else None,
             usual_gradient=norm.usual if norm else None,
             diverged=str(diverged) if diverged else None,
         )
-        now = dataclasses.replace(now, findings=findings(now, self.history[0] if self.history else None))
         self.history.append(now)
         base = self.history[0]
         _stored(state)[KEY] = {
@@ -195,12 +195,20 @@ class CollapseGuard(TrainerCallback):
                 log.warning("step %d: %s", now.step, finding_sentence(name, now, base, len(self.sentences)))
             self._told.add(name)
 
-    def measured(self, model: nn.Module, step: int, epoch: float | None) -> Health:
-        """How a model's vectors lie now, beside those of the base; it does not go into the history."""
+    def measured(self, model: nn.Module, step: int, epoch: float | None, **trained: Any) -> Health:
+        """How a model's vectors lie now, beside those of the base; it does not go into the history.
+
+        Args:
+            model: to be measured.
+            step: whose weights it has.
+            epoch: passes until then.
+            trained: fields of the measurement that tell of the training.
+        """
         start = time.perf_counter()
         with undisturbed(model):
             vectors = _encode(cast(Model, model), list(self.sentences))
         now = measure(vectors, isinstance(model, SparseEncoder), step, round(epoch or 0.0, 4))
+        now = dataclasses.replace(now, **trained)
         now = dataclasses.replace(now, findings=findings(now, self.history[0] if self.history else None))
         # Every process must come to the same decision; they hold the same weights, but not always the same device.
         now = cast(Health, broadcast_object_list([now])[0])

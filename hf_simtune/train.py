@@ -59,7 +59,7 @@ class Quiet:
     state: Any
     accelerator: Any
     lr_scheduler: Any
-    steps: StepWatch
+    steps: StepWatch | None = None  # sees every step before it is made
     batch_loss = 0.0  # of the present batch
     checkpoint_seconds = 0.0
 
@@ -75,11 +75,13 @@ class Quiet:
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> float:
         """The last look before the weights change: without a gradient they do not."""
         norm = super()._get_grad_norm(model, grad_norm=grad_norm)  # type: ignore[misc]
+        value = 0.0 if norm is None else float(norm)
+        if self.steps is None:
+            return value
         scaled = self.accelerator.scaler is not None
         losses = self.accelerator.gather(torch.tensor([self.batch_loss], device=self.args.device))
         loss = next((value for value in losses.tolist() if not math.isfinite(value)), self.batch_loss)
         step, rate = self.state.global_step + 1, self.lr_scheduler.get_last_lr()[0]
-        value = 0.0 if norm is None else float(norm)
         if not self.steps.allows(loss, value, step, rate, scaled=scaled) and not scaled:
             model.zero_grad(set_to_none=True)
         return value

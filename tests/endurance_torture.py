@@ -49,7 +49,7 @@ class Held:
         gc.collect()
         storages = {}
         for value in gc.get_objects():
-            if issubclass(type(value), torch.Tensor):
+            if issubclass(type(value), torch.Tensor) and value.layout == torch.strided:
                 storage = value.untyped_storage()
                 storages[storage.data_ptr()] = storage.nbytes()
         status = Path("/proc/self/status").read_text(encoding="utf-8")

@@ -103,7 +103,7 @@ def test_saved_adapters_load_on_their_base_and_merge_into_it(make: Callable[[Pat
         adapters.check_reload(model, saved, SENTENCES)
 
     whole = adapters.merged(lambda: models.load(str(place), **options)[0], saved)
-    torch.testing.assert_close(dense(whole), tuned, atol=1e-5 * max(1.0, float(tuned.abs().max())), rtol=0)
+    torch.testing.assert_close(dense(whole), tuned, atol=2e-5 * max(1.0, float(tuned.abs().max())), rtol=0)
     models.save(whole, tmp_path / "merged")
     assert adapters.check_reload(model, tmp_path / "merged", SENTENCES)[1] <= 1e-5 * max(1.0, float(tuned.abs().max()))
     assert not (tmp_path / "merged" / "adapter_config.json").exists()

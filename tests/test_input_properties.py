@@ -53,4 +53,4 @@ def test_a_text_is_scored_or_refused_and_no_row_is_lost() -> None:
     assert ended(hostile_texts.cases(tuned=0), hostile_texts.check, 30) >= {"result", "DataError"}
     case = hostile_texts.Case("tune", "dense", tuple((text, f"{text} x", 0.5) for text in hostile_texts.TEXTS))
     with tempfile.TemporaryDirectory() as folder:
-        assert hostile_texts.check(case, Path(folder)) in ("result", "RequestError")
+        assert hostile_texts.check(case, Path(folder)) in ("result", "RequestError", "DataError")

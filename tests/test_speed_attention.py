@@ -49,7 +49,7 @@ def test_it_is_torchs_attention_of_each_row_by_itself(lengths: list[int], seed: 
     mine = torch.autograd.grad(found, tensors, upstream)
     theirs = torch.autograd.grad(wanted, tensors, upstream)
     # One row of one token: query and key have no gradient, so all three count together.
-    assert relative(torch.cat(mine), torch.cat(theirs)) <= 2e-6
+    assert relative(torch.cat(mine), torch.cat(theirs)) <= 4e-6
 
 
 def test_scores_as_large_as_they_get_do_not_overflow() -> None:
