@@ -103,9 +103,9 @@ def test_saved_adapters_load_on_their_base_and_merge_into_it(make: Callable[[Pat
         adapters.check_reload(model, saved, SENTENCES)
 
     whole = adapters.merged(lambda: models.load(str(place), **options)[0], saved)
-    torch.testing.assert_close(dense(whole), tuned, atol=2e-5 * max(1.0, float(tuned.abs().max())), rtol=0)
+    torch.testing.assert_close(dense(whole), tuned, atol=3e-5 * max(1.0, float(tuned.abs().max())), rtol=0)
     models.save(whole, tmp_path / "merged")
-    assert adapters.check_reload(model, tmp_path / "merged", SENTENCES)[1] <= 1e-5 * max(1.0, float(tuned.abs().max()))
+    assert adapters.check_reload(model, tmp_path / "merged", SENTENCES)[1] <= 3e-5 * max(1.0, float(tuned.abs().max()))
     assert not (tmp_path / "merged" / "adapter_config.json").exists()
     plain, found = models.load(str(tmp_path / "merged"))
     assert not adapters.attached(plain)
@@ -355,6 +355,6 @@ def test_adapters_on_minilm_merge_to_the_same_embeddings(name: str, minilm: Path
         assert adapters.check_reload(model, tmp_path / "adapter", SENTENCES, base_place=minilm)[1] <= 1e-5
     whole = adapters.merged(lambda: models.load(name)[0], tmp_path / "adapter")
     models.save(whole, tmp_path / "merged")
-    assert adapters.check_reload(model, tmp_path / "merged", SENTENCES)[1] <= 1e-5 * max(1.0, float(tuned.abs().max()))
+    assert adapters.check_reload(model, tmp_path / "merged", SENTENCES)[1] <= 3e-5 * max(1.0, float(tuned.abs().max()))
     plain = (SparseEncoder if facts.kind == "splade" else SentenceTransformer)(str(tmp_path / "merged"), device="cpu")
     torch.testing.assert_close(dense(plain), tuned, atol=1e-5, rtol=1e-4)

@@ -42,7 +42,7 @@ def ended(strategy: Any, check: Callable[[Any, Path], str], examples: int) -> se
     ],
 )
 def test_a_file_gives_its_rows_or_a_sentence_with_the_place(kind: Any) -> None:
-    assert ended(kind(), hostile_files.check, 40) >= {"result", "DataError"}
+    assert ended(kind(), hostile_files.check, 120) >= {"result", "DataError"}
 
 
 def test_a_recipe_is_in_order_or_what_is_wrong_with_it_is_named() -> None:
