@@ -16,6 +16,7 @@ from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.bootstrap import draw
 from hf_simtune.evaluation.compare import (
     Comparison,
+    _round_figure,
     compare,
     not_worse,
     power_sentence,
@@ -303,3 +304,23 @@ def test_half_a_point_is_what_a_probe_may_lose():
     gold, base, _, groups = dependent_rows(0)
     assert probe_answer(compare(gold, base, base, groups)) == "not worse"
     assert probe_answer(compare(gold, base, np.ones(len(gold)), groups)) == "cannot tell"
+
+
+@pytest.mark.parametrize(
+    ("value", "round_figure"), [(0.2, 1), (1.4, 1), (7.5, 8), (44, 40), (95, 100), (250, 300), (96_321, 100_000)]
+)
+def test_rows_that_would_help_are_told_to_one_digit(value, round_figure):
+    assert _round_figure(value) == round_figure
+
+
+def test_the_fewest_resamples_have_one_draw_beyond_each_end():
+    data = dependent_rows(2)
+    assert compare(*data, resamples=40).resamples == 40
+    with pytest.raises(RequestError, match=r"resamples is 39: a confidence of 0.95 takes 40 or more"):
+        compare(*data, resamples=39)
+
+
+def test_every_array_is_looked_at_before_anything_is_told():
+    with pytest.raises(RequestError) as caught:
+        compare(["a", "b"], [0.1, "c"], [[0.1], [0.2]])
+    assert [problem.split()[0] for problem in caught.value.problems] == ["gold", "base", "tuned"]
