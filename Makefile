@@ -42,7 +42,8 @@ mutants: $(VENV)/ready
 	$(BIN)/mutmut results
 
 # The fast tests on the lowest and on the newest versions that pyproject.toml allows, each in an environment of its own.
-# TORCH= takes another build; the links are those of pip, which uv does not read.
+# TORCH= takes another build: where a CPU build lies at hand, TORCH=torch==2.13.0+cpu spares gigabytes of CUDA. The links
+# are those of pip, which uv does not read.
 TORCH ?= torch==2.13.0
 versions: lowest newest
 lowest newest: export UV_FIND_LINKS ?= $(shell $(BIN)/python -m pip config get global.find-links 2>/dev/null)
