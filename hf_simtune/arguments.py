@@ -174,7 +174,7 @@ def parser() -> Parser:
     diagnose.add_argument("--force", action="store_true", help="write over a file that exists")
     _output_flags(diagnose)
 
-    publish_arguments.add(command)
+    publish_arguments.add(command, _output_flags)
 
     bench = command("bench", "Measure the speed of training on this machine, against a plain trainer script.")
     bench.add_argument(
@@ -286,6 +286,6 @@ def _row_flags(parser: Parser) -> None:
     parser.add_argument("--skip-bad-rows", action="store_true", help="drop and count rows that cannot be used")
 
 
-def _output_flags(parser: Parser) -> None:
+def _output_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--quiet", action="store_true", help="no progress")

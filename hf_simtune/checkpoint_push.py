@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_simtune import hub_state, publish_files, publish_search
-from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError
+from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError, first_line
 from hf_simtune.hub_patience import patient
 from hf_simtune.publish_files import Files
 from hf_simtune.recipe import Recipe
@@ -54,9 +54,8 @@ def place(recipe: Recipe, *, offline: bool) -> str | None:
             if private:
                 api.create_branch(to, branch=BRANCH, exist_ok=True)
     except (LocalTokenNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
         raise HubError(
-            f"--push-checkpoints {to}: the Hub does not take it, and nothing was trained: {said[0]}",
+            f"--push-checkpoints {to}: the Hub does not take it, and nothing was trained: {first_line(error)}",
             hint="Log in with a token that may write: hf auth login",
         ) from error
     if not private:
@@ -137,8 +136,7 @@ class CheckpointPush(TrainerCallback):
                     commit = self._commit(self._files(folder), title)
                 log.info("%s is at %s, branch %s, commit %s", title, self.to, BRANCH, commit[:12])
             except FAULTS as error:
-                said = (str(error).strip() or type(error).__name__).splitlines()
-                log.warning("%s was not sent to %s: %s; training goes on", title, self.to, said[0])
+                log.warning("%s was not sent to %s: %s; training goes on", title, self.to, first_line(error))
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
 

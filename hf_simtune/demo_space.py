@@ -15,7 +15,7 @@ import jinja2
 import yaml
 
 from hf_simtune import publish_search
-from hf_simtune.errors import RequestError, RunError
+from hf_simtune.errors import RequestError, RunError, first_line
 from hf_simtune.hub import MODEL_CACHE, answers
 from hf_simtune.hub_names import is_hub_id
 from hf_simtune.model_names import at_revision
@@ -129,8 +129,9 @@ def _published(record: RunRecord, run: Path, name: str, revision: str | None) ->
     try:
         path = huggingface_hub.hf_hub_download(name, "record.json", revision=revision, cache_dir=MODEL_CACHE)
     except (OSError, httpx2.HTTPError, ValueError) as error:
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise RequestError(f"--of {name}: the Hub gives no record of a run there: {said}", hint=publish) from error
+        raise RequestError(
+            f"--of {name}: the Hub gives no record of a run there: {first_line(error)}", hint=publish
+        ) from error
     if RunRecord.load(Path(path)).tuned.weights_sha256 != record.tuned.weights_sha256:
         raise RequestError(f"--of {name}: the Hub has another run there than {run}", hint=publish)
 

@@ -6,7 +6,16 @@ from collections.abc import Sequence
 
 from hf_simtune.tellable import tellable
 
-__all__ = ["DataError", "HubError", "LeftAloneError", "RequestError", "RunError", "SimtuneError", "joined"]
+__all__ = [
+    "DataError",
+    "HubError",
+    "LeftAloneError",
+    "RequestError",
+    "RunError",
+    "SimtuneError",
+    "first_line",
+    "joined",
+]
 
 
 class SimtuneError(Exception):
@@ -65,3 +74,8 @@ def joined(errors: Sequence[SimtuneError]) -> SimtuneError:
     hints = dict.fromkeys(error.hint for error in errors if error.hint)
     problems = [problem for error in errors for problem in error.problems]
     return next(same, RequestError)(problems, hint="\n".join(hints) or None)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what another library's error says, or its type's name where it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -22,15 +22,18 @@ examples:
 """
 
 
-def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
+def add(
+    command: Callable[[str, str], argparse.ArgumentParser], output_flags: Callable[[argparse.ArgumentParser], None]
+) -> None:
     """Add the commands.
 
     Args:
         command: makes one, of its name and a sentence.
+        output_flags: adds what every command has that prints.
     """
     export = command("export", "A finished run's model as ONNX, in fp32 and int8, with score, size and speed of each.")
     export.add_argument("run", metavar="RUN", help="the run's folder, runs/NAME-TIME; the files go into its model/onnx")
-    _output_flags(export)
+    output_flags(export)
 
     publish = command("publish", "Send a finished run to the Hub: model, card, record and scores in one commit.")
     publish.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -46,7 +49,7 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
         "--export", choices=["onnx"], help="send the model in this format too; written first if it is not there yet"
     )
     publish.add_argument("--dry-run", action="store_true", help="check and list what would be sent; send nothing")
-    _output_flags(publish)
+    output_flags(publish)
 
     demo = command("demo", "Show a finished run: a page that compares sentences before and after, or a Space's files.")
     demo.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -62,8 +65,3 @@ def add(command: Callable[[str, str], argparse.ArgumentParser]) -> None:
     demo.add_argument("--out", metavar="FOLDER", help="with --space: where the files go [space/ in the run's folder]")
     demo.add_argument("--force", action="store_true", help="with --space: write over a folder that holds something")
     demo.add_argument("--quiet", action="store_true", help="only warnings and the address")
-
-
-def _output_flags(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--quiet", action="store_true", help="no progress")

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from sentence_transformers import SentenceTransformer, SparseEncoder
 
 from hf_simtune import scores_file
-from hf_simtune.errors import RunError
+from hf_simtune.errors import RunError, first_line
 from hf_simtune.evaluation import sts
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.record import RunRecord
@@ -53,9 +53,8 @@ def round_trip(
     try:
         model = _loaded(record, to, commit)
     except BROKEN as error:
-        said = str(error).strip().splitlines() or [type(error).__name__]
         raise RunError(
-            f"{to} was published, at {commit}, and could not be loaded back: {said[0]}",
+            f"{to} was published, at {commit}, and could not be loaded back: {first_line(error)}",
             hint=f"What is there is not sent again, only loaded: {again}",
         ) from error
     if weights_sha256(model) != weights:

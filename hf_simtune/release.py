@@ -13,7 +13,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
 from hf_simtune import exporting, hub_state, notebook_view, publishing
-from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError
+from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError, first_line
 from hf_simtune.hub_patience import asked, patient
 from hf_simtune.publishing import Published
 from hf_simtune.recipe import Recipe
@@ -110,9 +110,8 @@ def target(recipe: Recipe, *, offline: bool) -> str | None:
 
 
 def _refused(what: str, error: Exception | None = None) -> HubError:
-    said = (str(error).strip().splitlines() or [type(error).__name__]) if error else []
     return HubError(
-        ": ".join([f"--push-to-hub: {what}, and nothing was trained", *said[:1]]),
+        ": ".join([f"--push-to-hub: {what}, and nothing was trained", *([first_line(error)] if error else [])]),
         hint="Log in with a token that may write: hf auth login",
     )
 

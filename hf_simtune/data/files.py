@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from hf_simtune.data.readers import BATCH, Batch, Rows, arrow_columns, peeked_columns, schema_features, shown
 from hf_simtune.data.shapes import MOST_TOLD
 from hf_simtune.data.spec import data_format
-from hf_simtune.errors import DataError
+from hf_simtune.errors import DataError, first_line
 
 __all__ = ["open_file"]
 
@@ -256,7 +256,7 @@ def _parquet(path: Path) -> Rows:
                 with pq.ParquetFile(path) as file:
                     yield file
         except (pa.ArrowException, UnicodeDecodeError, OSError, EOFError, zlib.error) as error:
-            raise DataError(f"{path.name} is not a parquet file that can be read: {_first_line(error)}") from error
+            raise DataError(f"{path.name} is not a parquet file that can be read: {first_line(error)}") from error
 
     def read(names: Sequence[str]) -> Iterator[Batch]:
         first = 0
@@ -274,7 +274,3 @@ def _parquet(path: Path) -> Rows:
         head = next(file.iter_batches(1), None)
         first = pa.Table.from_batches([head]) if head is not None else None
         return Rows(path.name, arrow_columns(features, first), read)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

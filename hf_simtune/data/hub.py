@@ -19,7 +19,7 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 
 from hf_simtune.data.spec import DataName
-from hf_simtune.errors import DataError, HubError, RequestError, SimtuneError
+from hf_simtune.errors import DataError, HubError, RequestError, SimtuneError, first_line
 from hf_simtune.hub import HUB, answers, unreachable
 
 __all__ = ["card", "load_repository", "revision_of"]
@@ -145,15 +145,15 @@ def _explained(error: Exception, name: DataName) -> SimtuneError:
         )
     if isinstance(error, DatasetGenerationError):
         cause = error.__cause__ or error
-        return DataError(f"{name.name}: its files cannot be read: {_first_line(cause)}")
+        return DataError(f"{name.name}: its files cannot be read: {first_line(cause)}")
     if name.path:
-        return DataError(f"the folder {name.name} cannot be read as a data set: {_first_line(error)}")
+        return DataError(f"the folder {name.name} cannot be read as a data set: {first_line(error)}")
     if "gated" in text:
         return HubError(
             f"{name.name} is gated", hint=f"Accept its terms at {HUB}/datasets/{name.name}, then: hf auth login"
         )
     if isinstance(error, DataFilesNotFoundError):
-        return HubError(f"{name.name} holds no data files that can be read: {_first_line(error)}")
+        return HubError(f"{name.name} holds no data files that can be read: {first_line(error)}")
     if "doesn't exist" in text or "Revision Not Found" in text or isinstance(error, DatasetNotFoundError):
         revision = f" with a revision {name.revision!r}" if name.revision else ""
         return HubError(
@@ -164,10 +164,10 @@ def _explained(error: Exception, name: DataName) -> SimtuneError:
     behind: BaseException | None = error
     while behind is not None:
         if isinstance(behind, unreached) or "find cache" in text:
-            why = "" if isinstance(behind, ConnectionError) else _first_line(behind)
+            why = "" if isinstance(behind, ConnectionError) else first_line(behind)
             return unreachable(f"the data set {name.name!r}", why)
         behind = behind.__cause__ or behind.__context__
-    return HubError(f"{name.name} cannot be loaded: {type(error).__name__}: {_first_line(error)}")
+    return HubError(f"{name.name} cannot be loaded: {type(error).__name__}: {first_line(error)}")
 
 
 def _configs(text: str) -> list[str]:
@@ -176,7 +176,3 @@ def _configs(text: str) -> list[str]:
         return re.findall(r"'([^']+)'", found[1])
     found = re.search(r"configurations in the cache: (.*)", text)
     return found[1].split(", ") if found else []
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
