@@ -17,7 +17,7 @@ from hf_simtune.errors import RequestError
 from hf_simtune.fields import NONE, optional
 from hf_simtune.hub_names import local
 from hf_simtune.recipe import RELEASE, Recipe, fields
-from hf_simtune.rules import named_losses
+from hf_simtune.row_shapes import named_losses
 from hf_simtune.words import Words
 
 __all__ = ["add", "apply", "command", "for_data", "typed", "unknown", "without_path", "without_paths"]

@@ -15,7 +15,7 @@ from torch import nn
 from hf_simtune.errors import RequestError
 from hf_simtune.loss_table import LOSSES
 from hf_simtune.recipe import Recipe
-from hf_simtune.rules import MINI_BATCH
+from hf_simtune.unread_fields import MINI_BATCH
 
 __all__ = ["across", "batch_sampler", "build"]
 

@@ -11,7 +11,9 @@ from typing import Any
 from hf_simtune.fields import wrong_fields
 from hf_simtune.hub_names import is_hub_name, local
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, Recipe
-from hf_simtune.rules import DENSE, cached, told
+from hf_simtune.row_shapes import cached
+from hf_simtune.rules import DENSE
+from hf_simtune.unread_fields import told
 
 __all__ = ["FORMS", "at_revision", "exported", "is_static", "kind", "of_recipe", "problems", "unread"]
 
@@ -46,7 +48,7 @@ def at_revision(name: str) -> tuple[str, str | None]:
 
 
 def unread(recipe: Recipe) -> dict[str, str]:
-    """Fields that are not as by default and that a model of this kind does not read, as ``rules.unread`` has them."""
+    """Fields that are not as by default and that a model of this kind does not read, each with why."""
     if not {"flops_weight", "model", "sparse"}.isdisjoint(wrong_fields(recipe)):
         return {}
     # The base that an offline run stands in for may be a SPLADE model.

@@ -20,7 +20,7 @@ from hf_simtune.evaluation.sts import Model
 from hf_simtune.loss_table import LOSSES
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import FurtherData, Mined, ModelFacts
-from hf_simtune.rules import default_loss
+from hf_simtune.row_shapes import default_loss
 from hf_simtune.schedule import LONG, patience
 from hf_simtune.starting import Start, start
 

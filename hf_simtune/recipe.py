@@ -14,9 +14,11 @@ from hf_simtune.errors import RequestError
 from hf_simtune.fields import field, fraction, one_of, positive, rising, wrong_fields
 from hf_simtune.hub_names import is_hub_id
 from hf_simtune.lora import LoRA
-from hf_simtune.rules import LOSS_SHAPES, MINI_BATCH, together
+from hf_simtune.row_shapes import LOSS_SHAPES
+from hf_simtune.rules import together
 from hf_simtune.stand_ins import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, offline_changes
 from hf_simtune.trackers import TRACKERS, in_use
+from hf_simtune.unread_fields import MINI_BATCH
 
 __all__ = [
     "BUILTIN_MINILM",

@@ -19,7 +19,7 @@ from hf_simtune.branches import named_branches
 from hf_simtune.errors import RunError
 from hf_simtune.hub_names import is_hub_name
 from hf_simtune.recipe import BUILTIN_MINILM, MINILM, Recipe
-from hf_simtune.rules import named_losses
+from hf_simtune.row_shapes import named_losses
 
 __all__ = ["Wanted", "local", "main", "missing", "wanted"]
 

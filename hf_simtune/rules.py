@@ -2,30 +2,21 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hf_simtune.loss_table import LOSSES
+from hf_simtune.row_shapes import COLUMNS, LOSS_SHAPES, cached, holds, named_losses, shapes
+from hf_simtune.unread_fields import told, unread
 
 if TYPE_CHECKING:
     from hf_simtune.recipe import Recipe
 
-__all__ = ["DENSE", "LOSS_SHAPES", "MINI_BATCH", "cached", "default_loss", "named_losses", "together", "told", "unread"]
+__all__ = ["DENSE", "RULES", "together"]
 
-LOSS_SHAPES = {name: loss.shapes for name, loss in LOSSES.items()}
-COLUMNS = {"pairs": 2, "scored": 3, "triplets": 3, "sentences": 1}
-MINI_BATCH = 32  # rows that a cached loss runs at a time where nobody says, or the batch if that is smaller
 DENSE = {"matryoshka": "cuts", "mine_negatives": "looks with"}  # dense embeddings
-BUILTIN = re.compile(r"builtin:\w+/(\w+)")
 # A rule says what of some fields of a recipe does not go together, each of them in order when looked at alone.
 Rule = Callable[["Recipe"], Iterator[str]]
 RULES: list[tuple[frozenset[str], Rule]] = []  # with the fields that it reads
-
-
-def default_loss(shape: str) -> str:
-    """The loss for rows of a shape when nobody names one: the first that learns from it."""
-    return next(loss for loss, shapes in LOSS_SHAPES.items() if shape in shapes)
 
 
 def together(recipe: Recipe, wrong: Collection[str] = ()) -> list[str]:
@@ -37,43 +28,6 @@ def together(recipe: Recipe, wrong: Collection[str] = ()) -> list[str]:
     """
     found = [problem for fields, rule in RULES if fields.isdisjoint(wrong) for problem in rule(recipe)]
     return found + [told(field, [getattr(recipe, field)], why) for field, why in unread(recipe, wrong).items()]
-
-
-def named_losses(more_data: tuple[str, ...] | None) -> list[tuple[str | None, str]]:
-    """``LOSS=DATA`` taken apart; the loss is None where the data's shape decides."""
-    found: list[tuple[str | None, str]] = []
-    for entry in more_data or ():
-        loss, equals, data = entry.partition("=")
-        found.append((loss, data) if equals and "/" not in loss and ":" not in loss else (None, entry))
-    return found
-
-
-def holds(data: str) -> str | None:
-    """The shape of rows that their name alone tells: a txt file's, and a part's of the built-in corpus."""
-    if data.lower().removesuffix(".gz").endswith(".txt"):
-        return "sentences"
-    found = BUILTIN.match(data)
-    return found[1] if found and found[1] in COLUMNS else None
-
-
-def shapes(recipe: Recipe) -> tuple[tuple[str, ...], str]:
-    """The shapes that the training rows can have, as far as a recipe tells before they are read, and what tells it.
-
-    One column may hold lists of texts, which are pairs or triplets, but in a file whose cells are plain text.
-    """
-    if recipe.shape:
-        return (recipe.shape,), f"--shape is {recipe.shape}"
-    data, count = recipe.train_data, len(recipe.columns or ())
-    if count == 1:
-        plain = data.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".txt"))
-        left: tuple[str, ...] = ("sentences",) if plain else ("pairs", "triplets", "sentences")
-        return left, f"--columns names one column: {' or '.join(left)}"
-    if count:
-        left = tuple(shape for shape, wanted in COLUMNS.items() if wanted == count)
-        return left, f"--columns names {count} columns: {' or '.join(left)}"
-    if held := holds(data):
-        return (held,), f"{data} holds {held}"
-    return tuple(COLUMNS), "nothing tells"
 
 
 def _rule(*fields: str) -> Callable[[Rule], Rule]:
@@ -166,12 +120,6 @@ def _loss_and_shape(recipe: Recipe) -> Iterator[str]:
         yield f"--loss {recipe.loss} learns from {' or '.join(LOSS_SHAPES[recipe.loss])}, {why}; {_losses_for(left)}"
 
 
-def cached(recipe: Recipe) -> list[str]:
-    """The cached losses of a recipe, that of further data too."""
-    losses = (recipe.loss, *(loss for loss, _ in named_losses(recipe.more_data)))
-    return sorted({loss for loss in losses if loss in LOSSES and LOSSES[loss].cached})
-
-
 @_rule("loss", "more_data", "gradient_checkpointing")
 def _cached_and_checkpointing(recipe: Recipe) -> Iterator[str]:
     if recipe.gradient_checkpointing:
@@ -259,61 +207,3 @@ def _adapters_and_autoencoder(recipe: Recipe) -> Iterator[str]:
     if recipe.sparse == "csr" and recipe.lora is not None:
         # Adapters freeze all else, and an autoencoder that stays as random as it began is no use.
         yield "--lora does not go with --sparse csr: the autoencoder is trained whole; leave one of them out"
-
-
-def unread(recipe: Recipe, wrong: Collection[str] = ()) -> dict[str, str]:
-    """Fields that are not as by default and that no part of the run reads, each with why: what would read it.
-
-    The arguments are as ``together`` takes them.
-    """
-    found: dict[str, str] = {}
-    for field, (others, rule) in UNREAD.items():
-        if {field, *others}.isdisjoint(wrong) and getattr(recipe, field) != getattr(type(recipe), field):
-            found.update((field, why) for why in rule(recipe))
-    return found
-
-
-def told(field: str, values: Sequence[Any], why: str, where: str = "") -> str:
-    """The sentence for a field that nothing reads.
-
-    Args:
-        field: its name.
-        values: that it has, one in a recipe, one or more in a sweep.
-        why: as ``unread`` has it.
-        where: in which cells of a sweep, to stand behind "nothing reads it".
-    """
-    flag, end = "--" + field.replace("_", "-"), "sweep those without it" if where else "leave it out"
-    return f"{flag} is {' or '.join(map(str, values))}, and nothing reads it{where}: {why}; {end}"
-
-
-def _temperature(recipe: Recipe) -> Iterator[str]:
-    those = [name for name, loss in LOSSES.items() if loss.temperature]
-    if {recipe.loss, *(loss for loss, _ in named_losses(recipe.more_data))} <= LOSSES.keys() - those:
-        yield f"--loss {recipe.loss} has none, {', '.join(those)} have one"
-
-
-def _mini_batch(recipe: Recipe) -> Iterator[str]:
-    # The number that is taken where none is given does no harm: records of before hold it.
-    if recipe.mini_batch != MINI_BATCH and not cached(recipe):
-        yield "it is for --loss cached_mnrl"
-
-
-def _negative_margin(recipe: Recipe) -> Iterator[str]:
-    if not recipe.mine_negatives:
-        yield "it is for --mine-negatives, as in --mine-negatives 3"
-
-
-def _flops_weight(recipe: Recipe) -> Iterator[str]:
-    if recipe.sparse == "csr":
-        yield "it is for a SPLADE model, and --sparse csr makes an autoencoder"
-
-
-# By field: the others that decide whether it is read, and what says that it is not.
-UNREAD: dict[str, tuple[tuple[str, ...], Rule]] = {
-    "temperature": (("loss", "more_data"), _temperature),
-    "mini_batch": (("loss", "more_data"), _mini_batch),
-    "negative_margin": (("mine_negatives",), _negative_margin),
-    "flops_weight": (("sparse",), _flops_weight),
-    "hub_model_id": (("push_to_hub",), lambda recipe: iter(() if recipe.push_to_hub else ["it is for --push-to-hub"])),
-}
-UNREAD["hub_private_repo"] = UNREAD["hub_model_id"]

@@ -14,7 +14,7 @@ from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
 from hf_simtune.fields import mistyped
 from hf_simtune.recipe import Recipe
-from hf_simtune.rules import named_losses
+from hf_simtune.row_shapes import named_losses
 from hf_simtune.stopping import Stopped
 from hf_simtune.unwritten import UnwrittenError
 from hf_simtune.without_hub import NAMES, is_data, needs_hub, tell_left_out

@@ -8,7 +8,7 @@ import re
 from hf_simtune.errors import RunError
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
-from hf_simtune.rules import MINI_BATCH
+from hf_simtune.unread_fields import MINI_BATCH
 
 __all__ = ["check_same_question"]
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_simtune.branches import named_branches
 from hf_simtune.hub_names import is_hub_name
-from hf_simtune.rules import named_losses
+from hf_simtune.row_shapes import named_losses
 
 if TYPE_CHECKING:
     from hf_simtune.recipe import Recipe

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from hf_simtune import branching, flags, model_names, rules, search, sweep_page, trackers
+from hf_simtune import branching, flags, model_names, search, sweep_page, trackers, unread_fields
 from hf_simtune.chatter import processes
 from hf_simtune.data import spec
 from hf_simtune.errors import RequestError
@@ -165,10 +165,10 @@ def check(planned: Plan) -> list[str]:
             problems += [*resolved.check(), *model_names.of_recipe(resolved)]
             problems += spec.check_names(resolved, offline=planned.offline)
             problems += branching.problems(resolved, offline=planned.offline)
-        unread = {**rules.unread(resolved, wrong_fields(resolved)), **model_names.unread(resolved)}
+        unread = {**unread_fields.unread(resolved, wrong_fields(resolved)), **model_names.unread(resolved)}
         for field, why in unread.items():
             idle.setdefault((field, why), []).append(values)
-        once = [*found, *(rules.told(field, [getattr(resolved, field)], why) for field, why in unread.items())]
+        once = [*found, *(unread_fields.told(field, [getattr(resolved, field)], why) for field, why in unread.items())]
         found += [problem for problem in dict.fromkeys(problems) if problem not in once]
     return found + [_idle(field, why, cells, planned) for (field, why), cells in idle.items()]
 
@@ -187,7 +187,7 @@ def _idle(field: str, why: str, refused: Sequence[dict[str, Any]], planned: Plan
         for name, values in told.items()
         if len(values) < all_of[name]
     )
-    return rules.told(field, given, why, f" in the cells with {cells}" if cells else "")
+    return unread_fields.told(field, given, why, f" in the cells with {cells}" if cells else "")
 
 
 def is_single(hint: Any) -> bool:

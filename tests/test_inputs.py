@@ -23,7 +23,7 @@ from hf_simtune.data.measured import SPORTS
 from hf_simtune.data.spec import check_names
 from hf_simtune.errors import HubError, RequestError
 from hf_simtune.recipe import LOSS_SHAPES, SHAPES, Recipe
-from hf_simtune.rules import default_loss
+from hf_simtune.row_shapes import default_loss
 
 Pair = tuple[str, str]
 

@@ -12,7 +12,7 @@ from conftest import CHECKOUT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_simtune import catalogue, rules
+from hf_simtune import catalogue, row_shapes, rules
 from hf_simtune.errors import RequestError
 from hf_simtune.hub_names import is_hub_name
 from hf_simtune.lora import LoRA
@@ -215,7 +215,7 @@ def test_fields_that_go_together_are_in_order(change: dict[str, object]) -> None
 def test_a_loss_before_the_equals_sign_is_told_from_a_path_with_one(
     entries: tuple[str, ...] | None, found: list[tuple[str | None, str]]
 ) -> None:
-    assert rules.named_losses(entries) == found
+    assert row_shapes.named_losses(entries) == found
 
 
 words = st.text("abcdefgh_.0123456789", min_size=1, max_size=12)
@@ -496,7 +496,7 @@ def test_every_loss_of_the_table_can_be_built_on_every_model_that_takes_it(tmp_p
     from hf_simtune.loss_table import LOSSES
     from hf_simtune.losses import build
     from hf_simtune.models import load
-    from hf_simtune.rules import default_loss
+    from hf_simtune.row_shapes import default_loss
 
     assert set(LOSSES) == {"mnrl", "cached_mnrl", "cosent", "angle", "cosine", "simcse"}
     assert [name for name, loss in LOSSES.items() if loss.sparse is None] == ["cached_mnrl"]

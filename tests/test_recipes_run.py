@@ -21,7 +21,7 @@ from hf_simtune import Recipe, catalogue, score, scores_file, tune
 from hf_simtune.data import export
 from hf_simtune.data.load import load
 from hf_simtune.record import RunRecord
-from hf_simtune.rules import LOSS_SHAPES
+from hf_simtune.row_shapes import LOSS_SHAPES
 from hf_simtune.run_folder import RunFolder
 from hf_simtune.tuning import Run
 

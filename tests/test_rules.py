@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from test_recipe import GOOD, TOGETHER
 from tiny import tiny_model, tiny_splade, tiny_static
 
-from hf_simtune import catalogue, losses, model_names, rules, sweeping
+from hf_simtune import catalogue, losses, model_names, rules, sweeping, unread_fields
 from hf_simtune.lora import LoRA
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, Recipe
 
@@ -47,7 +47,10 @@ CASES = [change for change, _ in TOGETHER]
 def test_a_rule_reads_no_field_but_those_that_it_names(cases: list[dict[str, object]]) -> None:
     changes = {name: value for case in cases for name, value in case.items()}
     recipe = Watched(**{"name": "x", "train_data": "rows.csv", **changes})  # type: ignore[arg-type]
-    every = [*rules.RULES, *((frozenset({*others, field}), rule) for field, (others, rule) in rules.UNREAD.items())]
+    every = [
+        *rules.RULES,
+        *((frozenset({*others, field}), rule) for field, (others, rule) in unread_fields.UNREAD.items()),
+    ]
     assert len(every) >= 20
     for fields, rule in every:
         assert fields <= NAMES
@@ -66,7 +69,7 @@ def test_shipped_recipes_set_nothing_in_vain() -> None:
     assert len(found) == 12
     for recipe in found.values():
         for one in (recipe, recipe.offline()):
-            assert rules.unread(one) == {} and model_names.of_recipe(one) == []
+            assert unread_fields.unread(one) == {} and model_names.of_recipe(one) == []
 
 
 def test_a_cached_loss_without_a_mini_batch_takes_the_batch_where_that_is_smaller(tmp_path: Path) -> None:

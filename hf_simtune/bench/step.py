@@ -23,7 +23,7 @@ from hf_simtune.data.shapes import CANONICAL
 from hf_simtune.errors import RequestError
 from hf_simtune.recipe import BUILTIN_MINILM, LOSS_SHAPES, Recipe
 from hf_simtune.record import Machine, Source
-from hf_simtune.rules import default_loss
+from hf_simtune.row_shapes import default_loss
 from hf_simtune.speed import choose
 
 __all__ = ["Ratio", "Side", "StepBench", "measure"]

@@ -11,7 +11,7 @@ from hf_simtune.errors import RequestError
 from hf_simtune.fields import wrong_fields
 from hf_simtune.hub_names import local
 from hf_simtune.recipe import Recipe
-from hf_simtune.rules import COLUMNS, LOSS_SHAPES, named_losses, shapes
+from hf_simtune.row_shapes import COLUMNS, LOSS_SHAPES, named_losses, shapes
 
 __all__ = ["check_columns"]
 

@@ -21,7 +21,7 @@ from hf_simtune.data.split import titled
 from hf_simtune.data.training import training_rows
 from hf_simtune.errors import RequestError, joined
 from hf_simtune.recipe import LOSS_SHAPES, Recipe
-from hf_simtune.rules import default_loss, named_losses
+from hf_simtune.row_shapes import default_loss, named_losses
 
 __all__ = ["Further", "Inputs", "prepare", "training_rows"]
 

@@ -11,7 +11,7 @@ from hf_simtune.data import sports
 from hf_simtune.errors import RequestError
 from hf_simtune.hub_names import local
 from hf_simtune.recipe import Recipe
-from hf_simtune.rules import named_losses
+from hf_simtune.row_shapes import named_losses
 
 __all__ = ["FORMATS", "FORMS", "DataName", "check_names", "parse"]
 
