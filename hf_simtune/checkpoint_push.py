@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_simtune import hub_state, publish_files, publish_search
-from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError, first_line
+from hf_simtune.errors import RequestError, RunError, SimtuneError, first_line
 from hf_simtune.hub_patience import patient
 from hf_simtune.publish_files import Files
 from hf_simtune.recipe import Recipe
@@ -54,10 +54,7 @@ def place(recipe: Recipe, *, offline: bool) -> str | None:
             if private:
                 api.create_branch(to, branch=BRANCH, exist_ok=True)
     except (LocalTokenNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        raise HubError(
-            f"--push-checkpoints {to}: the Hub does not take it, and nothing was trained: {first_line(error)}",
-            hint="Log in with a token that may write: hf auth login",
-        ) from error
+        raise hub_state.untrained(f"--push-checkpoints {to}: the Hub does not take it", error) from error
     if not private:
         raise RequestError(
             f"--push-checkpoints {to}: that repository is public, and checkpoints have passed no gate",

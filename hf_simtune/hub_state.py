@@ -11,11 +11,11 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.hf_api import RepoFile
 
-from hf_simtune.errors import HubError
+from hf_simtune.errors import HubError, first_line
 from hf_simtune.hub_patience import asked
 from hf_simtune.publish_files import Files, replaceable
 
-__all__ = ["FAULTS", "PATIENCE", "differences", "hashes_at", "head", "main_at", "open_pull", "tagged"]
+__all__ = ["FAULTS", "PATIENCE", "differences", "hashes_at", "head", "main_at", "open_pull", "tagged", "untrained"]
 
 FAULTS = (HfHubHTTPError, httpx2.HTTPError, OSError, RuntimeError)  # the last: how a failed upload is wrapped
 PATIENCE = 30.0  # seconds, for what a repository is; without one the library would wait for ever
@@ -40,6 +40,14 @@ def main_at(api: HfApi, to: str, *, private: bool = False) -> str | None:
             hint="Make it private in its settings first, or choose another name",
         )
     return str(found.sha)
+
+
+def untrained(what: str, error: Exception | None = None) -> HubError:
+    """The error of a run that was to send something to the Hub, which refused before anything was trained."""
+    said = [first_line(error)] if error else []
+    return HubError(
+        ": ".join([f"{what}, and nothing was trained", *said]), hint="Log in with a token that may write: hf auth login"
+    )
 
 
 def head(api: HfApi, to: str, *, private: bool) -> tuple[str, bool]:

@@ -13,13 +13,13 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
 from hf_simtune import exporting, hub_state, notebook_view, publishing
-from hf_simtune.errors import HubError, RequestError, RunError, SimtuneError, first_line
+from hf_simtune.errors import RequestError, RunError, SimtuneError
 from hf_simtune.hub_patience import asked, patient
 from hf_simtune.publishing import Published
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
 
-__all__ = ["Run", "UnexportedError", "UnpublishedError", "export", "publish", "target"]
+__all__ = ["FinishedError", "Run", "UnexportedError", "UnpublishedError", "export", "publish", "target"]
 
 log = logging.getLogger("hf_simtune")
 
@@ -37,8 +37,8 @@ class Run:
         return notebook_view.html(self.record, self.folder)
 
 
-class UnpublishedError(RunError):
-    """A run is finished, and is not on the Hub.
+class FinishedError(RunError):
+    """A run is finished, and what was to come of it then is not there.
 
     Attributes:
         run: which.
@@ -49,7 +49,11 @@ class UnpublishedError(RunError):
         self.run = run
 
 
-class UnexportedError(UnpublishedError):
+class UnpublishedError(FinishedError):
+    """A run is finished, and is not on the Hub."""
+
+
+class UnexportedError(FinishedError):
     """A run is finished, and is not there in another format, nor on the Hub."""
 
 
@@ -90,7 +94,7 @@ def target(recipe: Recipe, *, offline: bool) -> str | None:
         try:
             me = asked(api.whoami)
         except (LocalTokenNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-            raise _refused("the Hub does not say who you are", error) from error
+            raise hub_state.untrained("--push-to-hub: the Hub does not say who you are", error) from error
         to = recipe.hub_model_id or f"{me['name']}/{re.sub(r'[^A-Za-z0-9._-]+', '-', recipe.name).strip('-.')}"
         if problems := publishing.named_wrong(to):
             raise RequestError(
@@ -98,22 +102,15 @@ def target(recipe: Recipe, *, offline: bool) -> str | None:
                 hint="Name it: --hub-model-id ORG/NAME",
             )
         if me.get("auth", {}).get("accessToken", {}).get("role") == "read":
-            raise _refused(f"the token of {me['name']} may only read")
+            raise hub_state.untrained(f"--push-to-hub: the token of {me['name']} may only read")
         try:
             if hub_state.main_at(api, to, private=recipe.hub_private_repo):
                 asked(lambda: api.auth_check(to, write=True))
             elif to.partition("/")[0] not in (me["name"], *(one["name"] for one in me.get("orgs", ()))):
                 log.warning("--push-to-hub: there is no %s yet, and %s may not be able to make it", to, me["name"])
         except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-            raise _refused(f"{me['name']} may not write to {to}", error) from error
+            raise hub_state.untrained(f"--push-to-hub: {me['name']} may not write to {to}", error) from error
     return to
-
-
-def _refused(what: str, error: Exception | None = None) -> HubError:
-    return HubError(
-        ": ".join([f"--push-to-hub: {what}, and nothing was trained", *([first_line(error)] if error else [])]),
-        hint="Log in with a token that may write: hf auth login",
-    )
 
 
 def publish(run: Run, to: str, *, private: bool) -> Published:

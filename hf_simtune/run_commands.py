@@ -92,7 +92,7 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
         return 0
     calm_libraries(quiet=arguments.quiet)
     from hf_simtune import terminal_run, threads, tuning
-    from hf_simtune.release import UnpublishedError
+    from hf_simtune.release import FinishedError
 
     threads.settle()
     try:
@@ -104,7 +104,7 @@ def run_recipe(arguments: argparse.Namespace, own: Recipe, target: str) -> int:
             publish_examples=arguments.publish_examples,
             origin=(target, own),
         )
-    except UnpublishedError as error:
+    except FinishedError as error:
         terminal_run.show_run(error.run.record, error.run.folder)
         raise
     failed = int(run.record.training.diverged is not None)

@@ -115,6 +115,11 @@ class BeforeAfter(TrainerCallback):
         return compared.withheld(f"training diverged: {self.steps.reason}") if self.steps.reason else compared
 
     @property
+    def _watcher(self) -> CollapseGuard | StepWatch:
+        """Who is told of the steps: the guard, which tells the watch that it shares with this, or the watch itself."""
+        return self.guard or self.steps
+
+    @property
     def health(self) -> tuple[Health, ...]:
         """What the guard measured, the base first."""
         return tuple(self.guard.history) if self.guard else ()
@@ -123,15 +128,11 @@ class BeforeAfter(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Let the guard measure the base, or take up its history."""
-        self.steps.on_train_begin(args, state, control, **kwargs)
-        if self.guard:
-            self.guard.on_train_begin(args, state, control, **kwargs)
+        self._watcher.on_train_begin(args, state, control, **kwargs)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """End a run that has diverged; let the guard look, when it is due."""
-        self.steps.on_step_end(args, state, control, **kwargs)
-        if self.guard:
-            self.guard.on_step_end(args, state, control, **kwargs)
+        self._watcher.on_step_end(args, state, control, **kwargs)
 
     def on_log(
         self,
@@ -142,7 +143,7 @@ class BeforeAfter(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """See what a script's trainer says of its steps."""
-        self.steps.on_log(args, state, control, logs, **kwargs)
+        self._watcher.on_log(args, state, control, logs, **kwargs)
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
