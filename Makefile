@@ -89,6 +89,7 @@ bench: $(VENV)/ready
 # The cards of the reference runs and the README's table, from the records in model_cards/.
 cards: $(VENV)/ready
 	$(BIN)/python -m hf_simtune.reference .
+	$(BIN)/python tests/torture_record.py
 
 # The runs in model_cards/ that have no record yet, hours of them; stopped, it goes on where it was. ONLY=ablation for some.
 ONLY ?=
@@ -98,10 +99,10 @@ reference: $(VENV)/ready
 
 # Everything that tests/ does in part for want of time: a Hub that fails at each request of a push in turn, runs that are
 # killed, stopped or left without room at many moments, ten thousand files, recipes and texts that nobody should have given,
-# how often the interval holds a known truth, a hundred runs in one process. Hours in all.
+# how often the interval holds a known truth, a hundred runs in one process. Hours in all; the figures go to model_cards/torture/.
 torture: $(VENV)/ready
-	$(BIN)/python tests/publish_torture.py
-	$(BIN)/python tests/crash_torture.py
-	$(BIN)/python tests/input_torture.py
-	$(BIN)/python tests/coverage_torture.py
-	$(BIN)/python tests/endurance_torture.py
+	$(BIN)/python tests/publish_torture.py --keep
+	$(BIN)/python tests/crash_torture.py --keep
+	$(BIN)/python tests/input_torture.py --keep
+	$(BIN)/python tests/coverage_torture.py --keep
+	$(BIN)/python tests/endurance_torture.py --keep

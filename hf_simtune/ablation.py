@@ -17,6 +17,7 @@ from hf_simtune import catalogue
 from hf_simtune.pairing import RESAMPLES, Placed, by_seed, evaluation, gain, spearman, spread
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import Health, RunRecord
+from hf_simtune.run_list import machines
 from hf_simtune.wording import interval, points, signed
 
 __all__ = ["FOLDER", "LEVERS", "PLAIN", "SEEDS", "STAGE", "Lever", "page", "recipe"]
@@ -91,18 +92,26 @@ def page(cards: Path) -> str | None:
         "| anisotropy, effective rank |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
+    where: dict[str, list[str]] = {}  # by machine, the levers
     for name, lever in LEVERS.items():
         runs = _runs(folder / name)
         if runs:
             lines.append(_line(lever, runs, plain if name != PLAIN else []))
-    first = plain[0][1]
+            where.setdefault(machines([record for _, record in runs]), []).append(name)
     lines += [
         "",
-        f"Every run: `hf-simtune tune {STAGE}` with what its `record.json` names, on {first.machine.processor}, "
-        f"{first.machine.cores} cores, in {first.training.precision}. Missing runs are made by `make reference`, this "
-        "page by `make cards`.",
+        f"Every run: `hf-simtune tune {STAGE}` with what its `record.json` names, {_on(where)}. Missing runs are made "
+        "by `make reference`, this page by `make cards`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _on(where: Mapping[str, Sequence[str]]) -> str:
+    """On what the runs were made; of several machines, which levers on each."""
+    if len(where) == 1:
+        return next(iter(where))
+    told = "; ".join(f"{machine}: {', '.join(names)}" for machine, names in where.items())
+    return f"{told} (processors that round differently train other weights from the same seed)"
 
 
 def _runs(folder: Path) -> list[Placed]:

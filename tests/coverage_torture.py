@@ -12,10 +12,12 @@ where one is outside. Some ten minutes of one idle core.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 
 from simulated import GROUPS, WORLDS, Interval, count
+from torture_record import parsed
 
 COVERS: Interval = (93.0, 97.0)
 IMPROVED: Interval = (1.5, 3.5)
@@ -29,8 +31,8 @@ def main() -> int:
     parser.add_argument("--resamples", type=int, default=500)
     parser.add_argument("--worlds", nargs="+", default=[world.name for world in WORLDS])
     parser.add_argument("--seed", type=int, default=0)
-    words = parser.parse_args()
-    outside = 0
+    words, keeper = parsed(parser, "coverage")
+    outside, kept = 0, []
     for groups in words.groups:
         for world in WORLDS:
             if world.name not in words.worlds:
@@ -42,9 +44,11 @@ def main() -> int:
             if same and not IMPROVED[0] <= found.share("improved")[0] <= IMPROVED[1]:
                 problems.append(f"improved is not {IMPROVED}")
             outside += bool(problems)
+            kept.append(json.loads(found.line()))
             sys.stdout.write(f"{found.line()}\n")
             sys.stdout.flush()
             sys.stderr.write(f"{time.perf_counter() - start:.0f} s {'; '.join(problems)}\n")
+    keeper.keep({"worlds": kept, "outside": outside})
     return int(outside > 0)
 
 

@@ -29,6 +29,7 @@ from pathlib import Path
 
 import conftest  # noqa: F401 - now, as it puts the caches elsewhere
 from crashing import Broken, Moment, Nursery, Promises, recipe_words, rows
+from torture_record import parsed
 
 KILLED = [
     # A checkpoint, each file of it, its seal, and an older one on its way out.
@@ -213,7 +214,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", metavar="KIND", help="words in the names of kinds")
     parser.add_argument("--first", type=int, help="so many cases of each kind")
-    words = parser.parse_args()
+    words, keeper = parsed(parser, "crash")
     tried: dict[str, Counter[str]] = {}
     with tempfile.TemporaryDirectory() as temporary, Nursery() as nursery:
         torture = Torture(Path(temporary), nursery, words.seed)
@@ -232,7 +233,9 @@ def main() -> int:
                 tried[kind][became] += 1
                 sys.stderr.write(f"{kind}, {number}: {became} ({time.monotonic() - start:.1f} s)\n")
     moments = sum(sum(found.values()) for found in tried.values())
-    sys.stdout.write(json.dumps({"moments": moments, "of them": tried}, indent=1) + "\n")
+    found = {"moments": moments, "of them": tried}
+    sys.stdout.write(json.dumps(found, indent=1) + "\n")
+    keeper.keep(found)
     return 0
 
 

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import conftest  # noqa: F401 - before the libraries, which read the environment once
+from torture_record import parsed
 
 MEBIBYTE = 2**20
 # Pages of freed memory that the allocator keeps, and what Python interns, settle over many runs: resident memory may
@@ -99,7 +100,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=100)
     parser.add_argument("--after", type=int, default=10, help="the run whose figures the last ones are held against")
-    words = parser.parse_args()
+    words, keeper = parsed(parser, "endurance")
     seen: dict[int, Held] = {}
 
     def watch(number: int, held: Held) -> None:
@@ -110,6 +111,8 @@ def main() -> int:
 
     with tempfile.TemporaryDirectory() as temporary:
         runs(Path(temporary), words.runs, watch)
+    first, last = ({"run": run} | dataclasses.asdict(seen[run]) for run in (words.after, words.runs))
+    keeper.keep({"first": first, "last": last})
     problems = seen[words.runs].grown(seen[words.after])
     sys.stderr.write("".join(f"{problem}\n" for problem in problems))
     return int(bool(problems))

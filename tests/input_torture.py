@@ -30,6 +30,7 @@ import hostile_recipes
 import hostile_texts
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from torture_record import parsed
 
 LONGEST = 120.0  # seconds of a case
 HANG = 300  # seconds after which a case that came to no end is told with where it is, and ends all
@@ -46,7 +47,7 @@ def main() -> int:
     parser.add_argument("--files", type=int, default=7_500)
     parser.add_argument("--recipes", type=int, default=2_200)
     parser.add_argument("--texts", type=int, default=400)
-    words = parser.parse_args()
+    words, keeper = parsed(parser, "input")
     warnings.simplefilter("ignore")
     logging.getLogger("hf_simtune").setLevel(logging.ERROR)
     import datasets
@@ -70,6 +71,7 @@ def main() -> int:
     told["cases"] = sum(sum(told[kind].values()) for kind, *_ in kinds)
     told["seconds"] = round(time.perf_counter() - start)
     sys.stdout.write(json.dumps(told) + "\n")
+    keeper.keep(told)
     return 0
 
 

@@ -29,6 +29,7 @@ from typing import Any
 import conftest  # noqa: F401 - now, as it takes the token out of the environment
 from loopback_hub import LoopbackHub
 from loopback_repos import Refused
+from torture_record import parsed
 
 FAULTS: dict[str, dict[str, object]] = {
     "500": {"status": 500, "headers": {"Retry-After": "0"}},
@@ -65,7 +66,7 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, help="take each so manieth case")
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
-    words = parser.parse_args()
+    words, keeper = parsed(parser, "publish")
     warnings.simplefilter("ignore")
     with tempfile.TemporaryDirectory() as temporary, LoopbackHub(storage=Path(temporary) / "storage") as hub:
         os.environ.update(hub.environment(Path(temporary) / "home"), HF_SIMTUNE_HUB_TIMEOUT="1")
@@ -88,6 +89,7 @@ def main() -> int:
             counted["refused"] += refused
         counted["mixtures by hand"] = _by_hand(hub)
         sys.stdout.write(json.dumps(counted) + "\n")
+        keeper.keep(counted)
     return 0 if counted["mixtures by hand"] else 1
 
 

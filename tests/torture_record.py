@@ -1,0 +1,149 @@
+"""What the long tests found, on record: ``model_cards/torture/NAME.json`` each, and the README's table of them.
+
+    python tests/torture_record.py            the table, written anew; a part of ``make cards``
+
+Each ``*_torture.py`` writes its own record with ``--keep``, which ``make torture`` gives: what it found, how long that
+took, on what, at which commit, and the command that does it again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import shlex
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+BEGIN, END = "<!-- tried: make cards -->", "<!-- end of tried -->"
+Found = dict[str, Any]
+
+
+def folder(root: Path = ROOT) -> Path:
+    """Where the records lie."""
+    return root / "model_cards" / "torture"
+
+
+@dataclasses.dataclass
+class Keeper:
+    """Writes a torture's record when it has ended, if it was asked to."""
+
+    name: str
+    wanted: bool
+    start: float = dataclasses.field(default_factory=time.perf_counter)
+
+    def keep(self, found: Found) -> None:
+        """Write what was found."""
+        if not self.wanted:
+            return
+        from hf_simtune import machine
+
+        words = [word for word in sys.argv[1:] if word != "--keep"]
+        record = {
+            "found": found,
+            "command": shlex.join(["python", f"tests/{self.name}_torture.py", *words]),
+            "created": datetime.now(UTC).isoformat(timespec="seconds"),
+            "commit": machine.commit(),
+            "machine": dataclasses.asdict(machine.describe()),
+            "seconds": round(time.perf_counter() - self.start, 1),
+        }
+        path = folder() / f"{self.name}.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def parsed(parser: argparse.ArgumentParser, name: str) -> tuple[argparse.Namespace, Keeper]:
+    """The words of a torture's command line, ``--keep`` among them, and what writes its record."""
+    parser.add_argument("--keep", action="store_true", help="write the figures to model_cards/torture/")
+    words = parser.parse_args()
+    return words, Keeper(name, words.keep)
+
+
+def _crash(found: Found) -> tuple[str, str]:
+    became: dict[str, int] = {}
+    for kind in found["of them"].values():
+        for end, count in kind.items():
+            became[end] = became.get(end, 0) + count
+    kinds = "; ".join(f"{sum(ends.values())} {kind}" for kind, ends in found["of them"].items())
+    ends = "; ".join(f"{count} {end}" for end, count in sorted(became.items(), key=lambda one: -one[1]))
+    return f"{found['moments']} moments at which a run ended: {kinds}", ends
+
+
+def _input(found: Found) -> tuple[str, str]:
+    kinds = {kind: found[kind] for kind in ("files", "recipes", "texts")}
+    tried = ", ".join(f"{sum(ends.values()):,} {kind}" for kind, ends in kinds.items())
+    ends = "; ".join(
+        f"{kind}: " + ", ".join(f"{count:,} {end}" for end, count in ends.items()) for kind, ends in kinds.items()
+    )
+    return f"{found['cases']:,} inputs that nobody should have given: {tried}", ends
+
+
+def _coverage(found: Found) -> tuple[str, str]:
+    runs, ends = 0, []
+    for groups in sorted({world["groups"] for world in found["worlds"]}):
+        worlds = [world for world in found["worlds"] if world["groups"] == groups]
+        runs += sum(world["runs"] for world in worlds)
+        held = [world["held"][0] for world in worlds]
+        improved = [world["improved"][0] for world in worlds if not world["truth"]]
+        ends.append(
+            f"{groups:,} groups: the 95 % interval held the truth in {min(held):.1f} to {max(held):.1f} %, "
+            f"and {min(improved):.1f} to {max(improved):.1f} % were *improved* where nothing had changed"
+        )
+    return f"{runs:,} simulated comparisons with a known truth, in {len(worlds)} worlds", "; ".join(ends)
+
+
+def _endurance(found: Found) -> tuple[str, str]:
+    first, last = found["first"], found["last"]
+    return (
+        f"{last['run']} runs in one process",
+        f"{first['resident']:.1f} MiB, {first['files']} open files and {first['threads']} threads after the "
+        f"{first['run']}th; {last['resident']:.1f}, {last['files']} and {last['threads']} after the last",
+    )
+
+
+def _publish(found: Found) -> tuple[str, str]:
+    kinds = ", ".join(f"{found[kind]} {kind}" for kind in ("model", "adapter", "pull request") if found.get(kind))
+    return (
+        f"{found['cases']:,} pushes with a fault at one request: {kinds}",
+        f"the old state or the new one each time, {found['refused']} told in a sentence; "
+        f"with a commit for each file {found['mixtures by hand']} of 9 left a mixture",
+    )
+
+
+TOLD = {"crash": _crash, "input": _input, "publish": _publish, "coverage": _coverage, "endurance": _endurance}
+
+
+def table(root: Path = ROOT) -> str:
+    """The README's table, a row for each record."""
+    lines = ["| tried | what became of it | command | time, machine, commit |", "|---|---|---|---|"]
+    for name, told in TOLD.items():
+        path = folder(root) / f"{name}.json"
+        if not path.is_file():
+            continue
+        record = json.loads(path.read_text(encoding="utf-8"))
+        tried, became = told(record["found"])
+        where = (
+            f"{record['seconds'] / 60:.0f} min, {record['machine']['processor']}, {record['machine']['cores']} cores, "
+            f"`{record['commit'][:12]}`"
+        )
+        lines.append(f"| [{tried}](model_cards/torture/{name}.json) | {became} | `{record['command']}` | {where} |")
+    return "\n".join(lines)
+
+
+def main() -> int:
+    readme = ROOT / "README.md"
+    before, mark, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (mark and end):
+        sys.stderr.write(f"README.md has no lines {BEGIN} and {END}\n")
+        return 1
+    readme.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
