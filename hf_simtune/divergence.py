@@ -66,6 +66,7 @@ class StepWatch(TrainerCallback):
         self._stops = False  # whether a trainer of this package shows its steps
         self._norms: list[float] = []
         self._largest: Norm | None = None
+        self._kept: dict[str, Any] = {}  # what a checkpoint holds of it
 
     @property
     def reason(self) -> str | None:
@@ -89,6 +90,7 @@ class StepWatch(TrainerCallback):
     def largest(self) -> Norm | None:
         """The largest gradient beside what was usual then, since this was last asked."""
         found, self._largest = self._largest, None
+        self._note()
         return found
 
     def on_train_begin(
@@ -96,12 +98,15 @@ class StepWatch(TrainerCallback):
     ) -> None:
         """Begin anew, or where the run is taken up."""
         stored = cast(dict[str, Any], state.stateful_callbacks).get(KEY) if state.global_step else None
-        self.diverged, self._largest = None, None
+        self.diverged = None
         self._norms = list(stored["norms"]) if stored else []
+        largest = stored.get("largest") if stored else None
+        self._largest = Norm(**largest) if largest else None
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """End a training of this package that has diverged: what is there now was kept from changing, not trained."""
-        cast(dict[str, Any], state.stateful_callbacks)[KEY] = {"norms": self._norms}
+        self._note()
+        cast(dict[str, Any], state.stateful_callbacks)[KEY] = self._kept
         if self._stops and self.diverged:
             control.should_training_stop = True
             control.should_evaluate = control.should_save = False
@@ -140,7 +145,11 @@ class StepWatch(TrainerCallback):
             if self._largest is None or (now.times, now.value) > (self._largest.times, self._largest.value):
                 self._largest = now
             self._norms = [*self._norms[1 - LATEST :], norm]
+            self._note()
         return True
+
+    def _note(self) -> None:
+        self._kept |= {"norms": self._norms, "largest": self._largest and dataclasses.asdict(self._largest)}
 
 
 def _no_number(what: str, value: float) -> str:

@@ -102,11 +102,16 @@ class CollapseGuard(TrainerCallback):
         model = _embedding(kwargs["model"])
         self.steps.on_train_begin(args, state, control, **kwargs)
         self.restored_step, self.seconds, self._healthy, self._training = None, 0.0, None, True
-        self.history = self._resumed(state) or ([self.base] if self.base else [])
+        taken_up = self._resumed(state)
+        self.history = taken_up or ([self.base] if self.base else [])
         self._told = {name for health in self.history for name in health.findings}
-        if not self.history or self.history[-1].step != state.global_step:
+        if not taken_up and (not self.history or self.history[-1].step != state.global_step):
             self._look(model, state)
-        found = harm(self.history[-1], self.history[0])
+        present = self.history[-1]
+        if present.step != state.global_step and self.on_collapse == "stop":
+            # Between two measurements, as where a run was stopped by hand: the uninterrupted one has none here.
+            present = self.measured(model, state.global_step, state.epoch)
+        found = harm(present, self.history[0])
         if self.on_collapse == "stop" and found:
             raise RunError(
                 f"the run is resumed at step {state.global_step}, where it is {' and '.join(found)} already, and it is "

@@ -137,6 +137,7 @@ def _tune(
     decided = (first.precision, first.precision_reason) if first else precision.decide(recipe.precision)
     mode, why = world.told(decided)
     caches = unwritten.writing("what is kept of model and data", Path(HF_HOME))
+    log.info("reading %s, and the rows of %s", recipe.model, recipe.train_data)
     with clock.phase("load"), world.in_turn(), caches:
         prepared = preparing.prepare(recipe, offline=offline, precision=mode, progress=_shown(), processes=world.size)
     base = prepared.base

@@ -800,6 +800,24 @@ def test_a_resumed_run_is_compared_with_the_same_base(folder: Path, tmp_path: Pa
     assert not any(sentence in text for sentence in SENTENCES if len(sentence) > 20), "texts stay"
 
 
+@pytest.mark.parametrize("action", ["warn", "stop"])
+def test_a_run_taken_up_between_two_measurements_has_those_of_the_whole_one(
+    action: str, folder: Path, tmp_path: Path
+) -> None:
+    def run(out: Path, resume: str | None = None) -> CollapseGuard:
+        set_seed(3)
+        guard = CollapseGuard(SENTENCES, checks=2, on_collapse=action)
+        every_step = {"logging_strategy": "steps", "logging_steps": 1}
+        trainer = trainer_of(load(folder), out, [guard], save_strategy="steps", save_steps=2, **every_step)
+        trainer.train(resume_from_checkpoint=resume)
+        return guard
+
+    whole = run(tmp_path / "whole")
+    again = run(tmp_path / "again", str(tmp_path / "whole" / "checkpoint-2"))
+    assert steps(whole) == [0, 3, 6] and again.history == whole.history
+    assert whole.history[1].gradient is not None, "the largest of steps 1 to 3, of which two were before"
+
+
 def test_a_checkpoint_of_another_probe_or_of_none_gives_no_base(
     folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

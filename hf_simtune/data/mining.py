@@ -86,6 +86,7 @@ def mine(
     first: dict[int, str] = {}
     for number, text in itertools.chain(zip(one, anchors, strict=True), zip(other, positives, strict=True)):
         first.setdefault(number, text)
+    log.info("looking for hard negatives: embedding %s texts of %s pairs", f"{len(first):,}", f"{len(rows):,}")
     vectors = _embedded(model, [first[number] for number in range(len(first))], batch_size, precision, progress)
     found = _found(_Known(model, vectors), one, other, negatives, margin)
     # A negative is shown as the first pair that has it as its positive writes it.
