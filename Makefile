@@ -5,17 +5,22 @@ BIN = $(VENV)/bin
 
 .PHONY: demo test lint types fast clean cards bench reference torture coverage mutants versions lowest newest audit
 
-# pip builds this package in an environment of its own, which -c does not reach.
-$(VENV)/ready: export PIP_CONSTRAINT = constraints.txt
-$(VENV)/ready: pyproject.toml constraints.txt
+# What tuning needs and no more, for make demo; then what tests need. pip builds this package in an environment of its
+# own, which -c does not reach.
+$(VENV)/tunes $(VENV)/ready: export PIP_CONSTRAINT = constraints.txt
+$(VENV)/tunes: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "hf_simtune needs Python 3.11 or newer; this is $$($(PYTHON) --version). As in: make PYTHON=python3.12 demo"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline]'
+	@touch $@
+
+$(VENV)/ready: $(VENV)/tunes
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,dev]'
 	@touch $@
 
-demo: $(VENV)/ready
+demo: $(VENV)/tunes
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no recipes/mnrl_minilm.py --offline $(DEMO_ARGS)
 
 test: $(VENV)/ready lint types

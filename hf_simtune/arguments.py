@@ -18,7 +18,7 @@ __all__ = ["parser", "recipe_parser"]
 EXAMPLES = """\
 examples:
   hf-simtune tune mnrl_minilm                 tune MiniLM on sentence-compression, measure on STSb
-  hf-simtune tune mnrl_minilm --offline       the same on what the package carries, no network
+  hf-simtune tune mnrl_minilm --offline       a short trial on what the package carries, no network
   hf-simtune tune my_pairs.csv                tune on your own rows
   hf-simtune tune my_pairs.csv --model ORG/A --model ORG/B    a run for each model, one table
   hf-simtune tune mnrl_minilm --dry-run       show and check the recipe, run nothing

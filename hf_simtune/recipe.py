@@ -128,10 +128,14 @@ class Recipe:
         "0 to below 1",
     )
     select_on: str | None = field(
-        None, "scored rows on which the best checkpoint is chosen (default: kept from the training rows)"
+        None,
+        "scored rows on which the best checkpoint is chosen (default: kept from the training rows; STSb's for plain "
+        "sentences and few pairs)",
     )
     report_on: str | None = field(
-        None, "scored rows for the verdict, on which the run selects nothing (default: kept from the training rows)"
+        None,
+        "scored rows for the verdict, on which the run selects nothing (default: kept from the training rows; STSb's for "
+        "plain sentences and few pairs)",
     )
     eval_columns: tuple[str, ...] | None = field(
         None,
