@@ -134,8 +134,8 @@ class Recipe:
     )
     report_on: str | None = field(
         None,
-        "scored rows for the verdict, on which the run selects nothing (default: kept from the training rows; STSb's for "
-        "plain sentences and few pairs)",
+        "scored rows for the verdict, on which the run selects nothing (default: kept from the training rows; STSb's "
+        "for plain sentences and few pairs)",
     )
     eval_columns: tuple[str, ...] | None = field(
         None,

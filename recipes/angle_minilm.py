@@ -13,7 +13,7 @@
 """all-MiniLM-L6-v2 on the scores of the STS Benchmark with AnglELoss: CoSENT on angles in the complex plane.
 
 Run:      accelerate launch recipes/angle_minilm.py     (or: hf-simtune tune angle_minilm)
-Cost:     5 to 8 minutes on 2 cores of an AMD EPYC in bf16, beside other work
+Cost:     5 to 9 minutes from start to card on 2 cores of an AMD EPYC in bf16, beside other work
 Measured: STSb test 82.03 -> 86.77 (three seeds, 86.67 to 86.95; +3.38 to +6.17); see model_cards/angle_minilm
 Source:   Li and Li 2023, arXiv:2309.12871
 """

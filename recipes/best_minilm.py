@@ -13,9 +13,9 @@
 """all-MiniLM-L6-v2 on STSb scores with CoSENT, and three parts in ten of its weights from SimCSE on other sentences.
 
 Run:      accelerate launch recipes/best_minilm.py     (or: hf-simtune tune best_minilm)
-Cost:     8 to 10 minutes on 2 cores of an AMD EPYC in bf16, beside other work
+Cost:     9 to 11 minutes from start to card on 2 cores of an AMD EPYC in bf16, beside other work
 Measured: STSb test 82.03 -> 86.56 (three seeds, 86.43 to 86.63; 95 % interval of the gain +3.39 to +5.76), validation
-          86.72 -> 88.89, sports test 68.18 -> 69.01 (cosent_minilm: 86.76, 88.55, 62.80); see model_cards/best_minilm
+          86.72 -> 88.89, sports test 68.18 -> 69.01 (cosent_minilm: 86.76, 88.55, and 62.80 in model_cards/ablation)
 Source:   CoSENT and SimCSE as in cosent_minilm and simcse_compressions; their mean: Li et al. 2022, arXiv:2208.03306
 """
 

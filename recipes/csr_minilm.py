@@ -13,7 +13,7 @@
 """A sparse autoencoder on top of all-MiniLM-L6-v2, trained on the STS Benchmark: 64 of 1,536 dimensions active.
 
 Run:      accelerate launch recipes/csr_minilm.py     (or: hf-simtune tune csr_minilm)
-Cost:     9 to 12 minutes on 2 busy cores of an AMD EPYC in bf16
+Cost:     10 to 12 minutes from start to card on 2 cores of an AMD EPYC in bf16, beside other work
 Measured: STSb test 82.05 (three seeds, 81.85 to 82.36), where the dense model below it, untuned, has 82.03: -0.94 to
           +1.01 (95 %), no evidence of a change with 64 values a sentence in place of 384; see model_cards/csr_minilm
 Source:   Wen et al. 2025, arXiv:2503.01776 (CSR); sentence-transformers' CSRLoss

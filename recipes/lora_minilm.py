@@ -13,7 +13,7 @@
 """all-MiniLM-L6-v2 on the scores of the STS Benchmark, tuning low-rank adapters and nothing else.
 
 Run:      accelerate launch recipes/lora_minilm.py     (or: hf-simtune tune lora_minilm)
-Cost:     6 minutes on 2 cores of an AMD EPYC in bf16
+Cost:     5 to 13 minutes from start to card on 2 cores of an AMD EPYC in bf16, beside other work
 Measured: STSb test 82.03 -> 86.42 (three seeds, 86.24 to 86.67; 95 % interval of the gain +3.08 to +5.77), validation
           86.72 -> 88.82 (88.69 to 88.95), with 2.8 % of the parameters trained; see model_cards/lora_minilm
 Source:   Hu et al. 2021, arXiv:2106.09685; peft

@@ -13,7 +13,7 @@
 """all-MiniLM-L6-v2 on the scores of the STS Benchmark such that its first dimensions do alone too.
 
 Run:      accelerate launch recipes/matryoshka_minilm.py     (or: hf-simtune tune matryoshka_minilm)
-Cost:     5 to 9 minutes on 2 cores of an AMD EPYC in bf16, beside other work
+Cost:     5 to 11 minutes from start to card on 2 cores of an AMD EPYC in bf16, beside other work
 Measured: STSb test 82.03 -> 86.79 (three seeds, 86.72 to 86.82; +3.44 to +6.16), and 76.67 -> 83.10 with the first 32
           dimensions alone; see model_cards/matryoshka_minilm
 Source:   Kusupati et al. 2022, arXiv:2205.13147; sentence-transformers' MatryoshkaLoss

@@ -13,7 +13,7 @@
 """all-MiniLM-L6-v2 on sentence pairs with hard negatives, its weights averaged with SimCSE and taken a fifth further.
 
 Run:      accelerate launch recipes/mnrl_minilm.py     (or: hf-simtune tune mnrl_minilm)
-Cost:     8 minutes of training on 2 cores of an AMD EPYC in bf16, beside other work
+Cost:     10 to 11 minutes from start to card on 2 cores of an AMD EPYC in bf16, beside other work
 Measured: STSb test 82.03 -> 83.39 (three seeds, 95 % interval of the gain +0.87 to +1.88), validation 86.72 -> 87.55,
           sports test 68.18 -> 70.21 (+1.09 to +3.02), on 96,158 of the Hub's 180,000 pairs; see model_cards/mnrl_minilm
 Source:   Henderson et al. 2017, arXiv:1705.00652; SimCSE as in simcse_compressions; the mean: Li et al. 2022,

@@ -13,7 +13,7 @@
 """all-MiniLM-L6-v2 on short news sentences with SimCSE: no labels, and better on other texts too.
 
 Run:      accelerate launch recipes/simcse_compressions.py     (or: hf-simtune tune simcse_compressions)
-Cost:     3 minutes on 2 cores of an AMD EPYC in bf16
+Cost:     4 minutes from start to card on 2 cores of an AMD EPYC in bf16, beside other work
 Measured: STSb test 82.03 -> 82.81 (three seeds, 82.51 to 82.97; 95 % interval of the gain +0.26 to +1.32), validation
           86.72 -> 87.28, sports test 68.18 -> 75.82 (+6.21 to +9.12); see model_cards/simcse_compressions
 Source:   Gao, Yao and Chen 2021, arXiv:2104.08821 (unsupervised SimCSE)

@@ -13,7 +13,7 @@
 """all-MiniLM-L6-v2 on NLI triplets: what follows is the positive, what contradicts a hard negative.
 
 Run:      accelerate launch recipes/simcse_sup.py     (or: hf-simtune tune simcse_sup)
-Cost:     2 minutes on 2 cores of an AMD EPYC in bf16, for 5,559 triplets
+Cost:     3 minutes from start to card on 2 cores of an AMD EPYC in bf16, for 5,559 triplets
 Measured: STSb test 82.03 -> 82.08 (95 % interval of the gain -0.02 to +0.12): no evidence, on 5,559 triplets made of
           SNLI's dev and test parts in place of the Hub's all-nli; one seed; see model_cards/simcse_sup/42
 Source:   Gao, Yao and Chen 2021, arXiv:2104.08821 (supervised SimCSE)

@@ -13,7 +13,7 @@
 """all-MiniLM-L6-v2 on plain sentences of one domain: a sentence under another dropout is its own positive.
 
 Run:      accelerate launch recipes/simcse_unsup.py     (or: hf-simtune tune simcse_unsup)
-Cost:     10 minutes on 2 cores of an AMD EPYC in bf16, beside other work
+Cost:     13 minutes from start to card on 2 cores of an AMD EPYC in bf16, beside other work
 Measured: sports test 68.18 -> 75.44 (95 % interval of the gain +5.76 to +8.79); similarities of different
           sentences spread wider (standard deviation x 100 11.46 -> 11.86, +0.28 to +0.52); STSb test
           82.03 -> 83.24; one seed; see model_cards/simcse_unsup/42

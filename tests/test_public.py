@@ -3,6 +3,8 @@ from __future__ import annotations
 import ast
 import importlib
 import pkgutil
+import re
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -122,6 +124,16 @@ def test_every_module_says_what_it_exports_and_has_it() -> None:
         for public in getattr(module, "__all__", []):
             assert hasattr(module, public), f"{name} has no {public}"
         assert getattr(module, "__all__", None) is not None or name == "hf_simtune.version", f"{name} has no __all__"
+
+
+def test_the_map_in_contributing_names_every_room() -> None:
+    whole = (PACKAGE.parent / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    told = re.findall(r"`([\w*/]+(?:\.py|/))`", whole.partition("## Where things are")[2].partition("## To add")[0])
+    rooms = {path.name for path in PACKAGE.glob("*.py") if not path.name.startswith("__")}
+    rooms |= {f"{path.parent.name}/" for path in PACKAGE.glob("*/__init__.py")}
+    assert [room for room in sorted(rooms) if not any(fnmatch(room, name) for name in told)] == []
+    there = [name for name in told if list(PACKAGE.rglob(name.rstrip("/"))) or (PACKAGE.parent / name).exists()]
+    assert told == there, "it names what is not there"
 
 
 def floor(module: str) -> int:

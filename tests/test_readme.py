@@ -246,6 +246,18 @@ def test_the_readmes_tables_and_the_cards_are_those_of_recipes_and_records() -> 
             assert isinstance(recipe, Recipe) and recipe.check() == []
 
 
+def test_what_a_recipe_costs_is_what_its_runs_took() -> None:
+    told = 0
+    for name, runs in reference.records(CHECKOUT / "model_cards").items():
+        path = CHECKOUT / "recipes" / f"{name}.py"
+        source = path.read_text(encoding="utf-8") if path.is_file() else ""
+        if found := re.search(r"^Cost: +(\d+)(?: to (\d+))? minutes from start to card", source, re.MULTILINE):
+            took = [sum(s for of, s in record.seconds.items() if not of.startswith("of it")) for _, record in runs]
+            assert {round(min(took) / 60), round(max(took) / 60)} == set(map(int, filter(None, found.groups()))), name
+            told += 1
+    assert told >= 10
+
+
 @pytest.mark.slow
 def test_the_pictures_in_the_tree_are_those_of_the_records_and_few_bytes() -> None:
     """Pixel by pixel, not byte by byte: another build of matplotlib's libraries may draw a rim differently."""

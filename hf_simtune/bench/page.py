@@ -21,11 +21,11 @@ __all__ = ["page", "read", "readme"]
 Kind = TypeVar("Kind", StepBench, DataBench, AnswerBench)
 HEAD = (
     "training rows",
-    "ours in",
-    "plain, fp32",
+    "precision of ours",
+    "plain in fp32",
     "ours",
     "times as fast",
-    "as plain in bf16",
+    "times plain in bf16",
     "peak memory",
     "padding",
 )
