@@ -14,6 +14,7 @@ from transformers import TrainerControl, TrainerState, TrainingArguments
 
 from hf_simtune import before_after, kept, machine, models, script_facts, writing
 from hf_simtune.before_after import Rows
+from hf_simtune.data.inputs import told_apart
 from hf_simtune.data.load import load
 from hf_simtune.data.scores import check_scores
 from hf_simtune.data.spec import parse
@@ -106,7 +107,9 @@ class SimtuneCallback(BeforeAfter):
             )
             found.append(Rows(role, loaded))
         check_scores([part.loaded for part in found])
-        self.rows = tuple(found)
+        roles = ["report", *(f"probe {number}" for number in range(1, len(found)))]
+        apart = told_apart([part.loaded for part in found], roles)
+        self.rows = tuple(Rows(part.role, loaded) for part, loaded in zip(found, apart, strict=True))
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

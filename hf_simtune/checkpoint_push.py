@@ -116,7 +116,9 @@ class CheckpointPush(TrainerCallback):
 
     def end(self) -> None:
         """Wait for what is on its way."""
-        if self._sending is not None and not self._sending.done():
+        with self._lock:
+            sending = self._sending
+        if sending is not None and not sending.done():
             log.info("waiting for the last checkpoint to reach %s", self.to)
         self._worker.shutdown(wait=True)
 

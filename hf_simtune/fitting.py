@@ -195,7 +195,8 @@ class _Seed:
     def fitted(self) -> Fitted:
         """Train to the end, or see that it was reached."""
         losses = list(self.prepared.losses.values())
-        with freed_memory_kept(), sorted_forward(self.prepared.model, losses, self.plan.forward) as sorted_:
+        model = self.prepared.model
+        with freed_memory_kept(), train.given_back(model), sorted_forward(model, losses, self.plan.forward) as sorted_:
             self._train()
         self.world.wait()
         return self.world.told(self._found(refused=sorted_.refused if sorted_ else 0))

@@ -14,6 +14,7 @@ from torch import nn
 from hf_simtune import adapters, branching, losses, models, wordless
 from hf_simtune.data import inputs, mining
 from hf_simtune.data.inputs import Inputs
+from hf_simtune.data.mined_leaks import without_leaks
 from hf_simtune.data.training import training_rows
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.sts import Model
@@ -126,6 +127,8 @@ def prepare(
             progress=progress,
             name=base.name,
         )
+        found, own = without_leaks(found, own, keep=recipe.keep_leaks)
+        mined = dataclasses.replace(mined, rows=len(own))
         if len(own) < recipe.batch_size:
             raise RequestError(
                 f"{len(own)} rows with a mined negative are left, fewer than one batch of {recipe.batch_size}",

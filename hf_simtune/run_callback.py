@@ -9,7 +9,7 @@ import numpy as np
 from hf_simtune import before_after
 from hf_simtune.before_after import Measured, Rows
 from hf_simtune.data.inputs import Inputs
-from hf_simtune.evaluation.compare import compare
+from hf_simtune.evaluation.compare import compare, withheld
 from hf_simtune.evaluation.health import harm
 from hf_simtune.evaluation.sts import Model, score
 from hf_simtune.preparing import load_base
@@ -60,13 +60,16 @@ class RunCallback(BeforeAfter):
         (below,) = before_after.measure(model, [self.rows[number]], progress=progress)
         tuned = compared.evaluations[number]
         part = dataclasses.replace(compared.parts[number], role=DENSE, base=below.similarities)
+        comparison = compare(part.gold, part.base, part.tuned, part.group, seed=recipe.seed)
+        if self.steps.reason:
+            comparison = withheld(comparison, f"training diverged: {self.steps.reason}")
         evaluation = Evaluation(
             source=tuned.source,
             role=DENSE,
             similarity=tuned.similarity,
             base=score(part.gold, part.base, below.activity),
             tuned=tuned.tuned,
-            comparison=compare(part.gold, part.base, part.tuned, part.group, seed=recipe.seed),
+            comparison=comparison,
         )
         return part, DenseBelow(dimensions=facts.dimensions, evaluation=evaluation)
 

@@ -96,6 +96,8 @@ class StopWhenAsked(TrainerCallback):
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Ask for a checkpoint, and for the loss so far, which is not in it."""
         self._number = self._world.highest(self._stop.asked)
+        if control.should_training_stop and not control.should_save:
+            self._number = None  # it ends here by itself, at a step that is not to be kept
         if self._number is not None:
             control.should_log = control.should_save = True
 

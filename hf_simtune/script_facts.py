@@ -121,6 +121,7 @@ def leaks(rows: Any, evaluations: dict[str, Dataset]) -> tuple[Leakage, ...]:
     known = [one for one in chosen if one is not None]
     if not known or len(known) < len(sets):
         return ()
+    known += [part for one in sets for part in _further_negatives(one)]
     facts = find_leaks(known[0], evaluations, further=known[1:], progress=False).facts
     return tuple(dataclasses.replace(fact, rows_dropped=0) for fact in facts)
 
@@ -133,6 +134,17 @@ def _canonical(rows: Dataset) -> Dataset | None:
         return None
     chosen = rows.select_columns(texts[: len(wanted)]).rename_columns(dict(zip(texts, wanted, strict=False)))
     return chosen.add_column("row", list(range(len(chosen))))
+
+
+def _further_negatives(rows: Dataset) -> list[Dataset]:
+    """Behind the third column of text of unscored rows, each with the anchor: more negatives, as pairs."""
+    texts = _texts(rows)
+    return [
+        rows.select_columns([texts[0], other])
+        .rename_columns({texts[0]: "anchor", other: "positive"})
+        .add_column("row", list(range(len(rows))))
+        for other in (texts[3:] if _shape(rows) == "triplets" else ())
+    ]
 
 
 def _texts(rows: Dataset) -> list[str]:

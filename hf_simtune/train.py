@@ -7,7 +7,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,7 @@ __all__ = [
     "best",
     "build",
     "checkpoints",
+    "given_back",
     "scored_weights",
     "take_up_end",
 ]
@@ -57,6 +59,7 @@ class Quiet:
     model: Any
     args: Any
     state: Any
+    control: Any
     accelerator: Any
     lr_scheduler: Any
     steps: StepWatch | None = None  # sees every step before it is made
@@ -85,6 +88,22 @@ class Quiet:
         if not self.steps.allows(loss, value, step, rate, scaled=scaled) and not scaled:
             model.zero_grad(set_to_none=True)
         return value
+
+    def _run_epoch(self, **options: Any) -> None:
+        """A pass with its own batches; none for a training whose steps are all made.
+
+        Without this a training of part of a pass makes a step more each time that it is taken up behind its last one
+        (transformers 5.23), and several processes that go on inside a later pass draw the first one's batches:
+        nothing tells the sampler behind accelerate's two wrappers which pass it is (accelerate 1.15).
+        """
+        if self.state.global_step >= self.state.max_steps:
+            self.control.should_training_stop = True
+            return
+        sampler = options["train_dataloader"]
+        while (sampler := getattr(sampler, "batch_sampler", None)) is not None:
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(options["epoch"])
+        super()._run_epoch(**options)  # type: ignore[misc]
 
     def _save_checkpoint(self, model: Any, trial: Any) -> None:
         """Write, seal, and only then take older ones away: at any moment there is a whole one to go on from."""
@@ -223,10 +242,28 @@ def _schedulers(losses: Iterable[nn.Module]) -> list[TrainerCallback]:
     return [SpladeRegularizerWeightSchedulerCallback(loss=loss) for loss in losses if isinstance(loss, SpladeLoss)]
 
 
+@contextmanager
+def given_back(model: Model) -> Iterator[None]:
+    """Within it a trainer prepares the model; behind it the model is as it was found.
+
+    accelerate wraps a model's forward for mixed precision and marks it as prepared. A next trainer would take the mark
+    for the wrapping, which may be gone, and train in fp32; or it would wrap the wrapped forward once more.
+    """
+    names = ("forward", "_original_forward", "_is_accelerate_prepared")
+    before = {name: model.__dict__[name] for name in names if name in model.__dict__}
+    try:
+        yield
+    finally:
+        for name in names:
+            model.__dict__.pop(name, None)
+        model.__dict__.update(before)
+
+
 def take_up_end(trainer: Trainer, path: Path) -> None:
     """Bring a trainer to where training had ended: its state, and the best weights in its model."""
     trainer.state = checkpoint.state_of(path)
-    trainer._load_best_model()
+    if trainer.state.best_model_checkpoint:  # none where no score was defined
+        trainer._load_best_model()
 
 
 def _scored(folder: Path) -> dict[int, dict[str, Any]]:

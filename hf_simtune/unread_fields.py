@@ -64,12 +64,20 @@ def _flops_weight(recipe: Recipe) -> Iterator[str]:
 
 
 Reader = Callable[["Recipe"], Iterator[str]]
+
+
+def _warmup(recipe: Recipe) -> Iterator[str]:
+    if recipe.scheduler == "constant":
+        yield "--scheduler constant does not rise, constant_with_warmup does"
+
+
 # By field: the others that decide whether it is read, and what says that it is not.
 UNREAD: dict[str, tuple[tuple[str, ...], Reader]] = {
     "temperature": (("loss", "more_data"), _temperature),
     "mini_batch": (("loss", "more_data"), _mini_batch),
     "negative_margin": (("mine_negatives",), _negative_margin),
     "flops_weight": (("sparse",), _flops_weight),
+    "warmup": (("scheduler",), _warmup),
     "hub_model_id": (("push_to_hub",), lambda recipe: iter(() if recipe.push_to_hub else ["it is for --push-to-hub"])),
 }
 UNREAD["hub_private_repo"] = UNREAD["hub_model_id"]

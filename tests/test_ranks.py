@@ -87,6 +87,7 @@ def test_two_processes_train_as_one_with_the_whole_batch_and_score_once(place: P
 def test_two_processes_stop_at_the_same_step_and_go_on(place: Path) -> None:
     words = ["pairs.csv", *SCORED, "--epochs", "20", "--learning-rate", "0.003", "--evaluations", "4"]
     words += ["--precision", "fp32", "--batch-size", "8"]
+    whole = tuned(place, "whole20", LAUNCH, *words)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT), "ACCELERATE_USE_CPU": "1"}
     command = [*LAUNCH, "-m", "hf_simtune", "tune", *words, "--out", "stopped"]
     with subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.PIPE, text=True) as process:
@@ -100,7 +101,8 @@ def test_two_processes_stop_at_the_same_step_and_go_on(place: Path) -> None:
     assert not (run / "record.json").exists()
     resumed = started(place, LAUNCH, "-m", "hf_simtune", "tune", "--resume", str(run))
     assert resumed.returncode == 0, resumed.stderr[-3000:]
-    training = record_of(run).training
+    record, training = record_of(run), record_of(run).training
+    assert record.tuned.weights_sha256 == record_of(whole).tuned.weights_sha256, "stopped within a pass"
     assert (training.resumed, training.processes, training.steps) == (1, 2, 20 * 640 // 16)
     assert [point.step for point in training.checkpoints] == [0, 200, 400, 600, 800], "a stop is no further score"
 

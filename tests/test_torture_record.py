@@ -62,15 +62,16 @@ def test_what_was_found_is_a_row_with_the_command_that_finds_it_again(
     monkeypatch.setattr(torture_record.folder, "__defaults__", (tmp_path,))
     monkeypatch.setattr(sys, "argv", ["torture", "--seed", "3", "--keep"])
     (tmp_path / "model_cards").mkdir()
-    Keeper(name, wanted=False).keep(FOUND[name])
+    Keeper(name, wanted=False, commit=None).keep(FOUND[name])
     assert torture_record.table(tmp_path).count("\n") == 1, "nothing was to be kept"
-    Keeper(name, wanted=True).keep(FOUND[name])
+    Keeper(name, wanted=True, commit="0123456789abcdef").keep(FOUND[name])
     record = json.loads((tmp_path / "model_cards" / "torture" / f"{name}.json").read_text(encoding="utf-8"))
     assert record["found"] == FOUND[name] and record["seconds"] >= 0 and record["machine"]["cores"] > 0
     *_, row = torture_record.table(tmp_path).splitlines()
     plain = row.replace("[", "", 1).replace(f"](model_cards/torture/{name}.json)", "")
     assert plain.startswith(ROWS[name])
     assert f"| `python tests/{name}_torture.py --seed 3` | 0 min, " in row
+    assert row.endswith("`0123456789ab` |")
 
 
 def test_the_readmes_table_is_that_of_the_records() -> None:

@@ -34,6 +34,7 @@ class Keeper:
 
     name: str
     wanted: bool
+    commit: str | None  # that it began at
     start: float = dataclasses.field(default_factory=time.perf_counter)
 
     def keep(self, found: Found) -> None:
@@ -47,7 +48,7 @@ class Keeper:
             "found": found,
             "command": shlex.join(["python", f"tests/{self.name}_torture.py", *words]),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            "commit": machine.commit(),
+            "commit": self.commit,
             "machine": dataclasses.asdict(machine.describe()),
             "seconds": round(time.perf_counter() - self.start, 1),
         }
@@ -60,7 +61,9 @@ def parsed(parser: argparse.ArgumentParser, name: str) -> tuple[argparse.Namespa
     """The words of a torture's command line, ``--keep`` among them, and what writes its record."""
     parser.add_argument("--keep", action="store_true", help="write the figures to model_cards/torture/")
     words = parser.parse_args()
-    return words, Keeper(name, words.keep)
+    from hf_simtune import machine
+
+    return words, Keeper(name, words.keep, machine.commit() if words.keep else None)
 
 
 def _crash(found: Found) -> tuple[str, str]:
@@ -89,10 +92,9 @@ def _coverage(found: Found) -> tuple[str, str]:
         runs += sum(world["runs"] for world in worlds)
         held = [world["held"][0] for world in worlds]
         improved = [world["improved"][0] for world in worlds if not world["truth"]]
-        ends.append(
-            f"{groups:,} groups: the 95 % interval held the truth in {min(held):.1f} to {max(held):.1f} %, "
-            f"and {min(improved):.1f} to {max(improved):.1f} % were *improved* where nothing had changed"
-        )
+        ends.append(f"{groups:,} groups: the 95 % interval held the truth in {min(held):.1f} to {max(held):.1f} %")
+        if improved:
+            ends[-1] += f", and {min(improved):.1f} to {max(improved):.1f} % were *improved* where nothing had changed"
     return f"{runs:,} simulated comparisons with a known truth, in {len(worlds)} worlds", "; ".join(ends)
 
 
@@ -128,7 +130,7 @@ def table(root: Path = ROOT) -> str:
         tried, became = told(record["found"])
         where = (
             f"{record['seconds'] / 60:.0f} min, {record['machine']['processor']}, {record['machine']['cores']} cores, "
-            f"`{record['commit'][:12]}`"
+            f"`{(record['commit'] or 'unknown')[:12]}`"
         )
         lines.append(f"| [{tried}](model_cards/torture/{name}.json) | {became} | `{record['command']}` | {where} |")
     return "\n".join(lines)

@@ -18,12 +18,11 @@ from hf_simtune.data.measured import measured_on
 from hf_simtune.data.scores import check_scores
 from hf_simtune.data.spec import FORMS, check_names
 from hf_simtune.data.split import titled
-from hf_simtune.data.training import training_rows
 from hf_simtune.errors import RequestError, joined
 from hf_simtune.recipe import LOSS_SHAPES, Recipe
 from hf_simtune.row_shapes import default_loss, named_losses
 
-__all__ = ["Further", "Inputs", "prepare", "training_rows"]
+__all__ = ["Further", "Inputs", "prepare", "told_apart"]
 
 # From this share of the report rows on, pairs that are selection rows too are no accident. STSb's own test rows share
 # 4 of 1,379 pairs with its validation rows: 0.3 %.
@@ -106,7 +105,8 @@ def prepare(recipe: Recipe, *, branches: Sequence[Branch] = (), offline: bool = 
         offline=offline,
         loaded=lambda names: _all([partial(load, name, expect=("scored",), flags="--eval-") for name in names]),
     )
-    report, select, *probes = _told_apart([report, select, *probes])
+    roles = ["report", "select", *(f"probe {number}" for number in range(1, len(probes) + 1))]
+    report, select, *probes = told_apart([report, select, *probes], roles)
     check_scores([report, select, *probes])
     _check_apart(select, report)
     leaks = find_leaks(
@@ -235,10 +235,9 @@ def _learns(loss: str | None) -> tuple[str, ...]:
     return tuple(dict.fromkeys(shape for shapes in LOSS_SHAPES.values() for shape in shapes))
 
 
-def _told_apart(loaded: Sequence[Loaded]) -> list[Loaded]:
-    """The report rows, the selection rows and the probes, each under a title of its own."""
+def told_apart(loaded: Sequence[Loaded], roles: Sequence[str]) -> list[Loaded]:
+    """Rows to be measured on, each set under a title of its own: one that is taken ends in the set's role."""
     found: list[Loaded] = []
-    roles = ["report", "select", *(f"probe {number}" for number in range(1, len(loaded) - 1))]
     for one, role in zip(loaded, roles, strict=True):
         sources = itertools.chain(
             [one.source, titled(one.source, role)],
