@@ -121,7 +121,7 @@ TOGETHER: list[tuple[dict[str, object], str]] = [
     ({"loss": "cosine", "temperature": 0.1},
      "--temperature is 0.1, and nothing reads it: --loss cosine has none, mnrl, cached_mnrl, cosent, angle, simcse"),
     ({"loss": "cosine", "more_data": ("cosine=a.csv",), "temperature": 0.1}, "--temperature is 0.1, and nothing reads"),
-    ({"warmup": 0.3, "scheduler": "constant"}, "--warmup is 0.3, and nothing reads it: --scheduler constant does not rise"),
+    ({"warmup": 0.3, "scheduler": "constant"}, "--warmup is 0.3, and nothing reads it: --scheduler constant"),
     ({"mini_batch": 8}, "--mini-batch is 8, and nothing reads it: it is for --loss cached_mnrl; leave it out"),
     ({"negative_margin": 0.1}, "--negative-margin is 0.1, and nothing reads it: it is for --mine-negatives, as in"),
     ({"flops_weight": 0.1, "sparse": "csr"}, "--flops-weight is 0.1, and nothing reads it: it is for a SPLADE model"),
