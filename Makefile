@@ -24,11 +24,11 @@ demo: $(VENV)/tunes
 	$(BIN)/accelerate launch --num_processes 1 --num_machines 1 --mixed_precision no --dynamo_backend no recipes/mnrl_minilm.py --offline $(DEMO_ARGS)
 
 test: $(VENV)/ready lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Without the tests marked slow: those with the real model, a Hub on the loopback or an environment of their own.
 fast: $(VENV)/ready
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(VENV)/ready
 	$(BIN)/ruff check .
@@ -39,7 +39,7 @@ types: $(VENV)/ready
 
 # Every test, and which lines of the package none of them runs in this process or a worker's; below 95 % it fails.
 coverage: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --cov=hf_simtune --cov-report=term-missing:skip-covered --cov-fail-under=95 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=hf_simtune --cov-report=term-missing:skip-covered --cov-fail-under=95 $(PYTEST_ARGS)
 
 # Small changes to evaluation/ and data/ that the tests should notice; what they do not is listed. Hours of a core.
 mutants: $(VENV)/ready
@@ -56,7 +56,7 @@ lowest newest: $(VENV)/ready
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-$@
 	$(BIN)/uv pip install --quiet --python $(VENV)-$@/bin/python --resolution $(if $(filter lowest,$@),lowest-direct,highest) '$(TORCH)' \
 		'pytest>=8.3' 'pytest-timeout>=2.3' 'pytest-xdist>=3.6' 'hypothesis>=6.130' 'markdown-it-py>=3' -e '.[offline,search,onnx]'
-	$(VENV)-$@/bin/python -m pytest -m "not slow" -n 2 --dist loadfile $(PYTEST_ARGS)
+	$(VENV)-$@/bin/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Known holes in what constraints.txt pins. First in a version that has some: an audit that finds none there has not
 # reached its database, and fails.
