@@ -37,9 +37,9 @@ lint: $(VENV)/ready
 types: $(VENV)/ready
 	$(BIN)/mypy
 
-# Every test, and which lines of the package none of them runs in this process or a worker's; below 95 % it fails.
+# Every test, and which lines of the package none of them runs, in processes that it starts too; below 95 % it fails.
 coverage: $(VENV)/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov=hf_simtune --cov-report=term-missing:skip-covered --cov-fail-under=95 $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 $(PYTEST_ARGS)
 
 # Small changes to evaluation/ and data/ that the tests should notice; what they do not is listed. Hours of a core.
 mutants: $(VENV)/ready

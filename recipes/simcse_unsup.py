@@ -13,10 +13,10 @@
 """all-MiniLM-L6-v2 on plain sentences of one domain: a sentence under another dropout is its own positive.
 
 Run:      accelerate launch recipes/simcse_unsup.py     (or: hf-simtune tune simcse_unsup)
-Cost:     13 minutes from start to card on 2 cores of an AMD EPYC in bf16, beside other work
-Measured: sports test 68.18 -> 75.44 (95 % interval of the gain +5.76 to +8.79); similarities of different
-          sentences spread wider (standard deviation x 100 11.46 -> 11.86, +0.28 to +0.52); STSb test
-          82.03 -> 83.24; one seed; see model_cards/simcse_unsup/42
+Cost:     10 minutes from start to card on one core of an Intel Xeon in bf16, beside other work
+Measured: sports test 68.18 -> 76.65 (95 % interval of the gain +6.80 to +10.16); similarities of different
+          sentences spread wider (standard deviation x 100 11.46 -> 11.82, +0.23 to +0.50); STSb validation
+          86.72 -> 87.79; one seed, the settings that the sweep beside it found best; see model_cards/simcse_unsup
 Source:   Gao, Yao and Chen 2021, arXiv:2104.08821 (unsupervised SimCSE)
 """
 
