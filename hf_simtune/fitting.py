@@ -26,6 +26,7 @@ from hf_simtune.speed.allocator import freed_memory_kept
 from hf_simtune.speed.forward import sorted_forward
 from hf_simtune.stopping import Stop
 from hf_simtune.stopwatch import Stopwatch
+from hf_simtune.trainers import given_back
 
 __all__ = ["Fitted", "fit"]
 
@@ -196,7 +197,7 @@ class _Seed:
         """Train to the end, or see that it was reached."""
         losses = list(self.prepared.losses.values())
         model = self.prepared.model
-        with freed_memory_kept(), train.given_back(model), sorted_forward(model, losses, self.plan.forward) as sorted_:
+        with freed_memory_kept(), given_back(model), sorted_forward(model, losses, self.plan.forward) as sorted_:
             self._train()
         self.world.wait()
         return self.world.told(self._found(refused=sorted_.refused if sorted_ else 0))

@@ -15,7 +15,7 @@ from sentence_transformers.sentence_transformer import SentenceTransformerTraini
 from torch import nn
 
 from hf_simtune.speed.forward import sorted_forward
-from hf_simtune.train import DenseTrainer
+from hf_simtune.trainers import DenseTrainer
 
 __all__ = ["CASES", "GLOBAL_BATCH", "pairs", "train"]
 

@@ -72,6 +72,7 @@ FLOORS = [
     {"losses", "progress", "card", "card_plots", "models", "data", "guard", "wordless"},
     {"report_figures", "report_rows", "report_words"},
     {"report", "notebook_view"},
+    {"trainers"},
     {"train", "before_after", "starting"},
     {"preparing", "kept", "script_facts", "writing", "watching", "onnx_export", "tracking", "checkpoint_push"},
     {"saving", "callback", "publishing", "exporting"},

@@ -25,6 +25,7 @@ from hf_simtune.data.mining import mine
 from hf_simtune.lora import LoRA
 from hf_simtune.recipe import Recipe
 from hf_simtune.stopping import Stopped
+from hf_simtune.trainers import given_back
 from hf_simtune.tuning import Run
 
 
@@ -61,12 +62,12 @@ def test_each_of_several_trainings_is_in_the_precision_of_the_run(forward: str, 
 def test_a_model_is_given_back_as_it_was(model: Path) -> None:
     one = SentenceTransformer(str(model), device="cpu")
     before = dict(one.__dict__)
-    with train.given_back(one):
+    with given_back(one):
         one.forward = one._original_forward = lambda features: features
         one._is_accelerate_prepared = True
     assert one.__dict__ == before
     held = one.__dict__["forward"] = one.forward
-    with train.given_back(one):
+    with given_back(one):
         one.forward = None
     assert one.__dict__["forward"] is held
 
