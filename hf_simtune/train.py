@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -43,7 +42,6 @@ __all__ = [
 
 SCORED = "scored.jsonl"
 MIXED = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}  # accelerate's names
-log = logging.getLogger("hf_simtune")
 
 
 def build(

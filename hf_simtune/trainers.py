@@ -1,4 +1,4 @@
-"""The trainers of the libraries with what a run needs: whole checkpoints, no step that is no number, no card of theirs."""
+"""The trainers of the libraries with what a run needs: whole checkpoints, steps that are numbers, no card of theirs."""
 
 from __future__ import annotations
 
