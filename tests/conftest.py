@@ -6,6 +6,7 @@ import gzip
 import logging
 import os
 import shutil
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -29,6 +30,9 @@ os.environ.update(
     HYPOTHESIS_STORAGE_DIRECTORY=str(_CACHE / "hypothesis"),
 )
 os.environ.pop("HF_TOKEN", None)
+# A shell starts what it leaves in the background deaf to Ctrl-C, which tests send.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 SHARED_HUB = CHECKOUT.parent / "shared" / "hub" / "datasets"
