@@ -49,7 +49,7 @@ LEVERS = {
     "contrastive-first": Lever(
         what="after MultipleNegativesRankingLoss, as `mnrl_minilm`",
         first="mnrl_minilm",
-        seeds=(42, 1),  # a first stage is as long as three of the others
+        seeds=(42, 1),  # each needs a whole run of mnrl_minilm first, twice as long as this stage
     ),
     "nli-beside": Lever(
         what="beside MultipleNegativesRankingLoss on triplets of NLI",

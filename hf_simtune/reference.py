@@ -39,7 +39,7 @@ from hf_simtune.run_set import RunSet
 from hf_simtune.same_question import check_same_question
 from hf_simtune.wording import UNDEFINED, interval, points, signed
 
-__all__ = ["PICTURES", "listed", "pictures", "recipes", "records", "rendered", "sweeps", "table", "write"]
+__all__ = ["PICTURES", "between", "listed", "pictures", "recipes", "records", "rendered", "sweeps", "table", "write"]
 
 BEGIN, END = "<!-- table: make cards -->", "<!-- end of table -->"
 SPEED_BEGIN, SPEED_END = "<!-- speed: make cards -->", "<!-- end of speed -->"
@@ -255,7 +255,7 @@ def write(checkout: Path) -> list[Path]:
         (QUOTED_BEGIN, quoted.table(told) if told else "", QUOTED_END),
         (SPEED_BEGIN, page.readme(folder / "bench"), SPEED_END),
     ):
-        text = _between(text, begin, content, end)
+        text = between(text, begin, content, end)
     changed = [path for path in [readme] if _put(path, text.encode())]
     bench = folder / "bench" / "README.md"
     changed += [path for path in [bench] if _put(path, page.page(folder / "bench").encode())]
@@ -276,7 +276,7 @@ def write(checkout: Path) -> list[Path]:
         changed += [path for path in [folder / ablation.FOLDER / "README.md"] if _put(path, tried.encode())]
     counted = folder / "LEDGER.md"
     by_hand = counted.read_text(encoding="utf-8") if counted.is_file() else f"{LEDGER_BEGIN}\n{LEDGER_END}\n"
-    entries = _between(by_hand, LEDGER_BEGIN, ledger.table(folder), LEDGER_END, counted.name)
+    entries = between(by_hand, LEDGER_BEGIN, ledger.table(folder), LEDGER_END, counted.name)
     changed += [path for path in [counted] if _put(path, entries.encode())]
     return changed
 
@@ -300,7 +300,7 @@ def _put(path: Path, content: bytes) -> bool:
     return True
 
 
-def _between(text: str, begin: str, content: str, end: str, name: str = "README.md") -> str:
+def between(text: str, begin: str, content: str, end: str, name: str = "README.md") -> str:
     """The text with what stands between two marks replaced."""
     if begin not in text or end not in text:
         raise RunError(f"{name} has no lines {begin} and {end}")

@@ -61,8 +61,8 @@ class RunCallback(BeforeAfter):
         tuned = compared.evaluations[number]
         part = dataclasses.replace(compared.parts[number], role=DENSE, base=below.similarities)
         comparison = compare(part.gold, part.base, part.tuned, part.group, seed=recipe.seed)
-        if self.steps.reason:
-            comparison = withheld(comparison, f"training diverged: {self.steps.reason}")
+        if self.unclaimed:
+            comparison = withheld(comparison, self.unclaimed)
         evaluation = Evaluation(
             source=tuned.source,
             role=DENSE,

@@ -112,7 +112,12 @@ class BeforeAfter(TrainerCallback):
             if rows.role == "report":
                 spread, index = before_after.geometry(rows, one, other, seed=self.seed)
         compared = Compared(tuple(parts), tuple(evaluations), spread, index)
-        return compared.withheld(f"training diverged: {self.steps.reason}") if self.steps.reason else compared
+        return compared.withheld(self.unclaimed) if self.unclaimed else compared
+
+    @property
+    def unclaimed(self) -> str | None:
+        """Why nothing may be claimed of this training; None where something may."""
+        return f"training diverged: {self.steps.reason}" if self.steps.reason else None
 
     @property
     def _watcher(self) -> CollapseGuard | StepWatch:

@@ -6,6 +6,7 @@ import dataclasses
 import signal
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import pytest
@@ -218,7 +219,5 @@ def test_a_push_that_ends_while_it_is_asked_about_is_no_error() -> None:
 
     push = Ending.__new__(Ending)
     push.left, push.to, push._worker = [None, Future()], "t/x", ThreadPoolExecutor(1)  # type: ignore[attr-defined]
-    from threading import Lock
-
     push._lock = Lock()
     push.end()

@@ -136,16 +136,13 @@ def table(root: Path = ROOT) -> str:
     return "\n".join(lines)
 
 
-def main() -> int:
+def main() -> None:
+    """Write the table into the README."""
+    from hf_simtune.reference import between
+
     readme = ROOT / "README.md"
-    before, mark, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (mark and end):
-        sys.stderr.write(f"README.md has no lines {BEGIN} and {END}\n")
-        return 1
-    readme.write_text(f"{before}{BEGIN}\n{table()}\n{END}{after}", encoding="utf-8")
-    return 0
+    readme.write_text(between(readme.read_text(encoding="utf-8"), BEGIN, table(), END), encoding="utf-8")
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -29,6 +29,7 @@ def without_leaks(inputs: Inputs, mined: Dataset, *, keep: bool) -> tuple[Inputs
     pairs = mined.remove_columns("positive").rename_column("negative", "positive")
     measured = {part.source.title: part.dataset for part in (inputs.select, inputs.report, *inputs.probes)}
     further = [more.loaded.dataset for more in inputs.further]
+    # All sets again, so that an evaluation pair that stands in several of them counts once.
     leaks = find_leaks(inputs.train.dataset, measured, further=[*further, pairs])
     if found := len(leaks.further[-1]):
         log.warning("%d mined negatives make evaluation pairs: %s", found, "kept, as asked for" if keep else "dropped")
