@@ -55,7 +55,7 @@ lowest newest: export UV_FIND_LINKS ?= $(shell $(BIN)/python -m pip config get g
 lowest newest: $(VENV)/ready
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-$@
 	$(BIN)/uv pip install --quiet --python $(VENV)-$@/bin/python --resolution $(if $(filter lowest,$@),lowest-direct,highest) '$(TORCH)' \
-		'pytest>=8.3' 'pytest-timeout>=2.3' 'pytest-xdist>=3.8' 'hypothesis>=6.130' 'markdown-it-py>=3' 'tensorboard>=2.19' -e '.[offline,search,onnx]'
+		'pytest>=8.3' 'pytest-timeout>=2.3' 'pytest-xdist>=3.8' 'hypothesis>=6.130' 'markdown-it-py>=3' 'tensorboard>=2.19' 'ipykernel>=6.29' 'nbclient>=0.10' 'nbformat>=5.10' -e '.[offline,search,onnx]'
 	$(VENV)-$@/bin/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 # Known holes in what constraints.txt pins. First in a version that has some: an audit that finds none there has not

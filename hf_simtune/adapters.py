@@ -9,6 +9,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from sentence_transformers import SentenceTransformer, SparseEncoder
 from sentence_transformers.base.modules import Module, Transformer
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.integrations.peft import MIN_PEFT_VERSION
+from transformers.utils.peft_utils import check_peft_version
 
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.evaluation.sts import Model
@@ -55,6 +58,14 @@ def refused(name: str, base: ModelFacts | None = None, *, merge: bool = False) -
         base: the loaded model's facts.
         merge: the adapters are written into the base in the end.
     """
+    try:
+        check_peft_version(MIN_PEFT_VERSION)
+    except ValueError:  # else transformers says so when the adapters are put on
+        had = version("transformers")
+        return [
+            f"--lora: transformers {had} needs peft {MIN_PEFT_VERSION} for adapters, and peft is {version('peft')}; "
+            f"pip install 'peft>={MIN_PEFT_VERSION}', or 'transformers<{had}'"
+        ]
     if is_static(name):
         return [f"--lora does not go with {name}, a static model: it has no linear layers to adapt; leave it out"]
     if base is not None and base.untrained and not merge:

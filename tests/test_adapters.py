@@ -182,6 +182,14 @@ def test_adapters_are_refused_where_they_cannot_go(tmp_path: Path) -> None:
     assert adapters.refused(made.name, made, merge=True) == []
 
 
+def test_a_peft_that_is_too_old_for_transformers_is_told_before_anything_is_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(adapters, "MIN_PEFT_VERSION", "99.0")  # as transformers 5.24 wanted 0.22 while peft was at 0.21
+    (told,) = adapters.refused("sentence-transformers/all-MiniLM-L6-v2")
+    assert "needs peft 99.0 for adapters" in told and "pip install 'peft>=99.0', or 'transformers<" in told
+
+
 def test_the_saved_adapters_name_the_hub_and_no_path_of_this_machine(tmp_path: Path) -> None:
     place = tiny_model(tmp_path / "base")
     model, facts = models.load(str(place))
