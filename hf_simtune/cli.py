@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
@@ -30,6 +31,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace], int]] = {
     "sweep": run_commands.sweep,
     "tune": run_commands.tune,
 }
+HEARD = 30.0  # seconds
 COLLECTING = ("tune", "sweep")  # commands that tell an unknown flag together with what is wrong with the recipe
 
 
@@ -47,6 +49,8 @@ def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoRetu
 
         if chatter.speaks() or (isinstance(error, RunError) and not isinstance(error, LeftAloneError)):
             terminal.error(str(error))
+        else:
+            time.sleep(HEARD)  # a launcher ends them all when one fails: the first is to have told it by then
         status = error.exit_status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

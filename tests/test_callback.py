@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
@@ -421,13 +421,7 @@ def test_of_two_processes_the_first_scores_and_both_train_as_without(
         "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests"), os.environ.get("PYTHONPATH", "")]),
     }
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launch, str(script), str(folder), str(data), str(tmp_path)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-    )
+    done = forked.run([*launch, str(script), str(folder), str(data), str(tmp_path)], env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     steps = 2 * 96 // (2 * 16)
     for process in range(2):

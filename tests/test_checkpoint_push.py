@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from conftest import CHECKOUT
 from loopback_hub import LoopbackHub
@@ -61,7 +61,7 @@ def session(
     environment = hub.environment(home) | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT), "NO_COLOR": "1"}
     environment["HF_HUB_OFFLINE"] = "0"
     words = [sys.executable, "-c", SESSION, json.dumps(commands), *names]
-    done = subprocess.run(words, capture_output=True, text=True, env=environment, cwd=home.parent, timeout=300)
+    done = forked.run(words, env=environment, cwd=home.parent)
     assert done.returncode == 0, done.stderr[-3000:]
     return [tuple(one) for one in json.loads((home.parent / "found.json").read_text())], done.stdout
 

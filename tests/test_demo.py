@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import sample_record
 import torch
@@ -310,8 +311,7 @@ def test_the_app_of_a_space_runs_with_the_hub_and_without_this_package(run: Path
         environment |= {"OMP_NUM_THREADS": "1", "GRADIO_ANALYTICS_ENABLED": "False"}
 
         def process(*words: str) -> subprocess.CompletedProcess[str]:
-            command = [sys.executable, *words]
-            return subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path, timeout=300)
+            return forked.run([sys.executable, *words], env=environment, cwd=tmp_path)
 
         words = ["-m", "hf_simtune", "demo", str(tmp_path), "--space", "me/show", "--of"]
         other = process(*words, "me/other")

@@ -3,11 +3,11 @@ from __future__ import annotations
 import json
 import logging
 import os
-import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import forked
 import numpy as np
 import pytest
 from conftest import CHECKOUT, Write
@@ -191,7 +191,7 @@ def test_a_collapsed_model_is_drawn_and_told_without_nan(models: list[str], writ
 def test_the_command_prints_json_and_writes_a_picture(models: list[str], write: Write, tmp_path: Path) -> None:
     data, out = write("lines.txt", "\n".join(SENTENCES)), tmp_path / "picture.svg"
     words = [sys.executable, "-m", "hf_simtune", "diagnose", *models, "--data", data, "--json", "--out", str(out)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, env=os.environ, cwd=CHECKOUT)
+    done = forked.run(words, env=os.environ, cwd=CHECKOUT)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert [one["geometry"]["pairs"] for one in found] == [15, 15]

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
+from guarded import GENTLE, SENTENCES, trainer_of
 from published import teachable
 from sentence_transformers import SentenceTransformer
-from test_guard import GENTLE, SENTENCES, trainer_of
 from tiny import tiny_static
 from torch import Tensor
 from transformers import TrainerState, TrainingArguments

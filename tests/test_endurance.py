@@ -9,6 +9,7 @@ import sys
 import threading
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from conftest import CHECKOUT
@@ -44,14 +45,11 @@ def commands(*words: str, home: Path, prefix: tuple[str, ...] = (), **more: str)
     """The command line in a process of its own, with a home and nothing else to keep files in."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "XDG_", "TRANSFORMERS_"))}
     environment = kept | {"HOME": str(home), "PYTHONPATH": str(CHECKOUT), "HF_HUB_OFFLINE": "1", **more}
-    return subprocess.run(
-        [*prefix, sys.executable, "-m", "hf_simtune", *words],
-        env=environment | {"HF_SIMTUNE_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=CHECKOUT,
-    )
+    environment |= {"HF_SIMTUNE_THREADS": "1"}
+    command = [sys.executable, "-m", "hf_simtune", *words]
+    if not prefix:
+        return forked.run(command, env=environment, cwd=CHECKOUT)
+    return subprocess.run([*prefix, *command], env=environment, capture_output=True, text=True, cwd=CHECKOUT)
 
 
 @pytest.mark.slow

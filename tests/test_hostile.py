@@ -6,12 +6,12 @@ import json
 import logging
 import os
 import pickle
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from conftest import CHECKOUT, Write
@@ -174,11 +174,9 @@ def test_no_token_is_told_whatever_the_hub_answers() -> None:
             hub.fail("*", "", status=status, times=50, headers={"Retry-After": "0"})
             home = Path(temporary) / f"home{number}"
             words = ["score", "me/tiny", "--data", "builtin:sports/scored:test"]
-            done = subprocess.run(
+            done = forked.run(
                 [sys.executable, "-c", PROGRAM, *words],
                 env=hub.environment(home, HF_SIMTUNE_THREADS="1"),
-                capture_output=True,
-                text=True,
                 cwd=CHECKOUT,
             )
             hub.calm()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from typing import Any
 
+import forked
 import pytest
 from loopback_hub import LoopbackHub
 
@@ -57,7 +57,8 @@ def graded(tmp_path: Path) -> Path:
 def ask(environment: dict[str, str], *names: str) -> list[dict[str, Any]]:
     root = Path(__file__).parents[1]
     command = [sys.executable, "-c", PROGRAM, *names]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=root)
+    done = forked.run(command, env=environment, cwd=root)
+    assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from loopback_hub import TOKEN, USER, LoopbackHub
 from tiny import hub_folder_from_rows, tiny_model
@@ -27,14 +27,10 @@ PAIRS = [{"sentence1": f"a man runs {n} miles", "sentence2": f"somebody runs {n}
 
 def run(hub: LoopbackHub, home: Path, script: str, **more: str) -> Any:
     """Run `script` against `hub`, with its caches in `home`, and return what its last line of output says."""
-    done = subprocess.run(
+    done = forked.run(
         [sys.executable, "-c", script],
         env=hub.environment(home, HF_HUB_DISABLE_PROGRESS_BARS="1", **more),
         cwd=empty_folder(home),
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert TOKEN not in done.stdout + done.stderr

@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from conftest import CHECKOUT
@@ -156,14 +156,8 @@ for name in sys.argv[1:]:
 
 
 def run(names: list[str], environment: dict[str, str]) -> list[str]:
-    done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, *names],
-        capture_output=True,
-        text=True,
-        env=environment,
-        cwd=CHECKOUT,
-        check=True,
-    )
+    done = forked.run([sys.executable, "-c", SCRIPT, *names], env=environment, cwd=CHECKOUT)
+    assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import forked
 import huggingface_hub
 import pytest
 from conftest import CHECKOUT
@@ -41,7 +41,8 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 def ask(environment: dict[str, str], *names: str) -> tuple[list[dict[str, Any]], str]:
     command = [sys.executable, "-c", PROGRAM, *names]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    done = forked.run(command, env=environment, cwd=CHECKOUT)
+    assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
 
 

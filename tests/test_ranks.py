@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from accelerate.commands.config.config_args import load_config_from_file
@@ -41,14 +42,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def started(place: Path, launch: list[str], *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+def started(place: Path, launch: list[str] | int, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """Started by a launcher, or so many processes as torchrun would."""
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT), "ACCELERATE_USE_CPU": "1"} | more
-    return subprocess.run(
-        [*launch, *words], capture_output=True, text=True, cwd=place, env=environment, timeout=300, check=False
-    )
+    if isinstance(launch, int):
+        return forked.run([sys.executable, *words], env=environment, cwd=place, processes=launch)
+    return forked.run([*launch, *words], env=environment, cwd=place)
 
 
-def tuned(place: Path, out: str, launch: list[str], *words: str) -> Path:
+def tuned(place: Path, out: str, launch: list[str] | int, *words: str) -> Path:
     """The folder of the one run that a command leaves."""
     done = started(place, launch, "-m", "hf_simtune", "tune", *words, "--out", out)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -65,7 +67,7 @@ def record_of(run: Path) -> RunRecord:
 @pytest.mark.timeout(600)
 def test_two_processes_train_as_one_with_the_whole_batch_and_score_once(place: Path) -> None:
     two = tuned(place, "two", LAUNCH, "pairs.csv", *SHORT, "--batch-size", "8")
-    one = tuned(place, "one", [sys.executable], "pairs.csv", *SHORT, "--batch-size", "16")
+    one = tuned(place, "one", 1, "pairs.csv", *SHORT, "--batch-size", "16")
     record = record_of(two)
     assert (record.training.processes, record_of(one).training.processes) == (2, 1)
     assert "negatives from all 2 processes, 16 rows a step" in record.training.across
@@ -85,13 +87,13 @@ def test_two_processes_train_as_one_with_the_whole_batch_and_score_once(place: P
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_processes_stop_at_the_same_step_and_go_on(place: Path) -> None:
-    words = ["pairs.csv", *SCORED, "--epochs", "20", "--learning-rate", "0.003", "--evaluations", "4"]
+    words = ["pairs.csv", *SCORED, "--epochs", "8", "--learning-rate", "0.003", "--evaluations", "4"]
     words += ["--precision", "fp32", "--batch-size", "8"]
-    whole = tuned(place, "whole20", LAUNCH, *words)
+    whole = tuned(place, "whole8", 2, *words)
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT), "ACCELERATE_USE_CPU": "1"}
     command = [*LAUNCH, "-m", "hf_simtune", "tune", *words, "--out", "stopped"]
     with subprocess.Popen(command, cwd=place, env=environment, stderr=subprocess.PIPE, text=True) as process:
-        while not (found := list(place.glob("stopped/*/trainer/checkpoint-200/whole.json"))):
+        while not (found := list(place.glob("stopped/*/trainer/checkpoint-80/whole.json"))):
             assert process.poll() is None, "it ended before it could be stopped"
             time.sleep(0.02)
         process.send_signal(signal.SIGTERM)  # which torchrun hands on
@@ -103,8 +105,8 @@ def test_two_processes_stop_at_the_same_step_and_go_on(place: Path) -> None:
     assert resumed.returncode == 0, resumed.stderr[-3000:]
     record, training = record_of(run), record_of(run).training
     assert record.tuned.weights_sha256 == record_of(whole).tuned.weights_sha256, "stopped within a pass"
-    assert (training.resumed, training.processes, training.steps) == (1, 2, 20 * 640 // 16)
-    assert [point.step for point in training.checkpoints] == [0, 200, 400, 600, 800], "a stop is no further score"
+    assert (training.resumed, training.processes, training.steps) == (1, 2, 8 * 640 // 16)
+    assert [point.step for point in training.checkpoints] == [0, 80, 160, 240, 320], "a stop is no further score"
 
 
 @pytest.mark.slow
@@ -112,7 +114,7 @@ def test_two_processes_stop_at_the_same_step_and_go_on(place: Path) -> None:
 def test_pairs_are_compared_within_a_process_and_the_run_says_so(place: Path) -> None:
     words = ["report.csv", "--loss", "cosent", "--model", "tiny", "--select-on", "select.csv", "--epochs", "1"]
     done = started(
-        place, LAUNCH, "-m", "hf_simtune", "tune", *words, "--batch-size", "8", "--precision", "fp32", "--out", "scored"
+        place, 2, "-m", "hf_simtune", "tune", *words, "--batch-size", "8", "--precision", "fp32", "--out", "scored"
     )
     assert done.returncode == 0, done.stderr[-3000:]
     (run,) = (place / "scored").iterdir()
@@ -123,7 +125,7 @@ def test_pairs_are_compared_within_a_process_and_the_run_says_so(place: Path) ->
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_mean_of_several_trainings_goes_with_several_processes(place: Path) -> None:
-    run = tuned(place, "soup", LAUNCH, "pairs.csv", *SHORT, "--batch-size", "8", "--soup", "2")
+    run = tuned(place, "soup", 2, "pairs.csv", *SHORT, "--batch-size", "8", "--soup", "2")
     assert len(record_of(run).training.soup) == 2 and record_of(run).verdict == "improved"
 
 
@@ -149,11 +151,11 @@ def test_a_recipe_runs_with_the_configuration_of_accelerate(place: Path, name: s
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_what_two_processes_began_is_not_taken_up_by_one(place: Path) -> None:
-    run = tuned(place, "begun", LAUNCH, "pairs.csv", *SHORT, "--batch-size", "8")
+    run = tuned(place, "begun", 2, "pairs.csv", *SHORT, "--batch-size", "8")
     (run / "record.json").unlink()
-    done = started(place, [sys.executable], "-m", "hf_simtune", "tune", "--resume", str(run))
+    done = started(place, 1, "-m", "hf_simtune", "tune", "--resume", str(run))
     assert done.returncode == 2 and "2 processes trained it, and now there are 1" in done.stderr
-    wrong = started(place, LAUNCH, "-m", "hf_simtune", "tune", "pairs.csv", "--epochs", "-1")
+    wrong = started(place, 2, "-m", "hf_simtune", "tune", "pairs.csv", "--epochs", "-1")
     assert wrong.returncode != 0 and wrong.stderr.count("error: --epochs") == 1
 
 
@@ -168,7 +170,7 @@ def test_what_two_processes_began_is_not_taken_up_by_one(place: Path) -> None:
     ],
 )
 def test_what_does_not_go_with_several_processes_is_refused_once(place: Path, words: list[str], told: str) -> None:
-    done = started(place, LAUNCH, "-m", "hf_simtune", "tune", "pairs.csv", *SHORT, *words, "--out", "refused")
+    done = started(place, 2, "-m", "hf_simtune", "tune", "pairs.csv", *SHORT, *words, "--out", "refused")
     assert done.returncode != 0 and done.stderr.count("error: ") == 1 and told in done.stderr
     assert not list(place.glob("refused/*/record.json"))
 
@@ -176,13 +178,13 @@ def test_what_does_not_go_with_several_processes_is_refused_once(place: Path, wo
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_run_of_two_processes_is_taken_up_again_with_the_same_weights(place: Path) -> None:
-    run = tuned(place, "whole", LAUNCH, "pairs.csv", *SHORT, "--batch-size", "8")
+    run = tuned(place, "whole", 2, "pairs.csv", *SHORT, "--batch-size", "8")
     weights = record_of(run).tuned.weights_sha256
     (run / "record.json").unlink()
     for path in (run / "trainer").glob("checkpoint-80/**/*"):
         if path.is_file():
             path.unlink()
-    done = started(place, LAUNCH, "-m", "hf_simtune", "tune", "--resume", str(run))
+    done = started(place, 2, "-m", "hf_simtune", "tune", "--resume", str(run))
     assert done.returncode == 0, done.stderr[-3000:]
     assert record_of(run).training.resumed == 1 and record_of(run).tuned.weights_sha256 == weights
 
@@ -193,6 +195,20 @@ def test_a_sweep_is_of_one_process(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     with pytest.raises(SystemExit):
         cli.main(argv=["sweep", "builtin:sports/pairs:train", "--temperature", "0.05", "0.1", "--dry-run"])
     assert "2 processes train one run together" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_the_first_has_told_what_is_wrong_before_a_launcher_ends_it_for_anothers_failure(
+    rank: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(cli.time, "sleep", waited.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", rank)
+    with pytest.raises(SystemExit) as ended:
+        cli.main(argv=["tune", "builtin:sports", "--epochs", "-1"])
+    assert ended.value.code == 2
+    assert (bool(waited), capsys.readouterr().err == "") == ((False, False) if rank == "0" else (True, True))
 
 
 def test_one_process_is_alone(monkeypatch: pytest.MonkeyPatch) -> None:

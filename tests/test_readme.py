@@ -29,7 +29,7 @@ from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
 
 README = (CHECKOUT / "README.md").read_text(encoding="utf-8")
-SMALL = ["--train-rows", "192", "--batch-size", "16", "--evaluations", "1", "--precision", "fp32"]
+SMALL = ["--train-rows", "192", "--batch-size", "16", "--evaluations", "1", "--precision", "fp32", "--probe", "none"]
 IN_CI = {"make demo", "make test"}
 INSTALL = {"python -m venv .venv && . .venv/bin/activate", "pip install -c constraints.txt -e '.[offline]'"}
 

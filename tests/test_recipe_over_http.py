@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import forked
 import pytest
 from conftest import CHECKOUT, SHARED_HUB
 from loopback_hub import LoopbackHub
@@ -49,7 +50,7 @@ def run(words: list[str], environment: dict[str, str], folder: Path) -> subproce
         "PYTHONPATH": str(CHECKOUT),
         "NO_COLOR": "1",
     }
-    return subprocess.run(words, capture_output=True, text=True, env=environment, cwd=folder, timeout=500)
+    return forked.run(words, env=environment, cwd=folder)
 
 
 def the_record(folder: Path) -> RunRecord:

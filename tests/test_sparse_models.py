@@ -2,11 +2,11 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 import torch
 from conftest import CHECKOUT
@@ -226,7 +226,8 @@ for argument in sys.argv[1:]:
 
 def ask(environment: dict[str, str], *names: str) -> list[dict[str, Any]]:
     command = [sys.executable, "-c", PROGRAM, *names]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, cwd=CHECKOUT)
+    done = forked.run(command, env=environment, cwd=CHECKOUT)
+    assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
 
 

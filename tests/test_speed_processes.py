@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from conftest import CHECKOUT
@@ -34,9 +34,7 @@ def two(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(CHECKOUT), os.environ.get("PYTHONPATH", "")]),
     }
-    done = subprocess.run(
-        [*launch, str(script), str(folder), str(out)], capture_output=True, text=True, env=environment, timeout=300
-    )
+    done = forked.run([*launch, str(script), str(folder), str(out)], env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     return out
 
