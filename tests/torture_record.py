@@ -116,7 +116,22 @@ def _publish(found: Found) -> tuple[str, str]:
     )
 
 
-TOLD = {"crash": _crash, "input": _input, "publish": _publish, "coverage": _coverage, "endurance": _endurance}
+def _mutants(found: Found) -> tuple[str, str]:
+    total = found["total"]
+    tried = sum(total.values())
+    drawn = f", drawn from {found['of']:,}" if tried < found["of"] else ""
+    ends = ", ".join(f"{total[end]:,} {end}" for end in ("noticed", "too slow", "survived", "not run"))
+    return f"{tried:,} small changes to `evaluation/` and `data/`{drawn}", f"{ends} (in lines that no quick test runs)"
+
+
+TOLD = {
+    "crash": _crash,
+    "input": _input,
+    "publish": _publish,
+    "coverage": _coverage,
+    "endurance": _endurance,
+    "mutants": _mutants,
+}
 
 
 def table(root: Path = ROOT) -> str:
