@@ -9,6 +9,8 @@ import types
 from collections.abc import Callable
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from hf_simtune.tellable import holds_secret
+
 __all__ = [
     "NONE",
     "field",
@@ -138,7 +140,13 @@ def wrong_fields(value: Any) -> dict[str, str]:
         hint, wrong = hints[spec.name], spec.metadata["wrong"]
         flag = "--" + spec.name.replace("_", "-") if spec.metadata["flag"] else spec.name
         part = wrong(held) if wrong and held is not None else ""
-        if not is_a(held, hint):
+        if holds_secret(str(held)):
+            # Plan, record and card would keep it.
+            found[spec.name] = (
+                f"{flag} holds a token or a password: it must be without; the Hub's token is taken from HF_TOKEN or "
+                "hf auth login"
+            )
+        elif not is_a(held, hint):
             wanted = spec.metadata["allowed"] if part else type_name(hint)
             found[spec.name] = f"{flag} is {held!r}: it must be {wanted}{part}"
         elif optional(hint) and held in (NONE, (NONE,)):

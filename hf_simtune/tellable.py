@@ -9,7 +9,7 @@ import sys
 import traceback
 from types import TracebackType
 
-__all__ = ["SECRET_NAME", "TOKEN", "guard", "secrets", "spelled", "tell_uncaught", "tellable"]
+__all__ = ["SECRET_NAME", "TOKEN", "guard", "holds_secret", "secrets", "spelled", "tell_uncaught", "tellable"]
 
 # Of the Hub, of GitHub and of others that write theirs in the same way.
 TOKEN = r"\bhf_[A-Za-z0-9]{16,}|\bapi_org_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}"
@@ -42,6 +42,11 @@ def secrets() -> set[str]:
     hub = sys.modules.get("huggingface_hub")  # not imported for this: without it no token was read
     found.add((getattr(hub, "get_token", lambda: None)() if hub else None) or "")
     return {value for value in found if len(value) >= SHORTEST}
+
+
+def holds_secret(text: str) -> bool:
+    """Whether a token, a password in an address or a secret of this process stands in a text."""
+    return bool(_TOKEN.search(text) or _LOGIN.search(text)) or any(secret in text for secret in secrets())
 
 
 def tellable(text: str) -> str:

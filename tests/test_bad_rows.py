@@ -54,6 +54,17 @@ def test_bad_rows_are_refused_with_line_column_and_value(write: Write, get: Call
     assert message.endswith("--skip-bad-rows drops and counts them")
 
 
+def test_empty_lines_by_the_thousand_before_the_first_row_are_bad_rows_of_a_file_that_has_columns(
+    write: Write, get: Callable[..., Loaded]
+) -> None:
+    path = write("late.csv", "anchor,positive\n" + "\n" * 2500 + "a,b\nc,d\n")
+    with pytest.raises(DataError, match=r"2,500 of 2,502 rows cannot be used \(2,500 empty line\)"):
+        get(path)
+    assert get(path, skip_bad_rows=True).dataset["row"][:] == [2500, 2501]
+    with pytest.raises(DataError, match="has no rows"):
+        get(write("none.csv", "anchor,positive\n" + "\n" * 2500))
+
+
 def test_skipped_rows_are_counted_by_reason_once_each(write: Write, get: Callable[..., Loaded]) -> None:
     loaded = get(write("bad.csv", BAD), skip_bad_rows=True)
     assert loaded.dataset["row"][:] == [0, 8]

@@ -42,6 +42,25 @@ def test_every_problem_is_collected_and_names_its_flag() -> None:
 
 
 @pytest.mark.parametrize(
+    "change",
+    [
+        {"train_data": "https://me:quiet@example.org/rows.csv"},
+        {"model": "hf_" + "a1" * 12},
+        {"prompt": "of a secret of the environment"},
+        {"probe": ("rows.csv", "api_org_" + "b2" * 12)},
+    ],
+)
+def test_a_secret_is_kept_out_of_a_recipe_and_not_told(
+    change: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SOME_API_KEY", "a secret of the environment")
+    ((name, value),) = change.items()
+    (told,) = dataclasses.replace(GOOD, **change).check()
+    assert told.startswith(f"--{name.replace('_', '-')} holds a token or a password") and "HF_TOKEN" in told
+    assert all(one not in told for one in ([value] if isinstance(value, str) else value))
+
+
+@pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"score_range": (5.0, 0.0)}, "the lower first"),

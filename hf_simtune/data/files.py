@@ -52,7 +52,8 @@ def open_file(path: Path) -> Rows:
         with _text(path, quiet) as lines:
             yield from _batches(reader(lines, path.name), names, limit)
 
-    head = next(read(None, 1_000, True), None)
+    # Behind a thousand empty lines there may still be rows, which tell the columns.
+    head = next((head for head in read(None, 1_000, True) if head.columns), None) or next(read(None, 1_000, True), None)
     if head is None:
         raise DataError(f"{path.name} has no rows")
     return Rows(path.name, peeked_columns(head.columns), read, "line")
