@@ -8,25 +8,31 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import httpx2
 import huggingface_hub
-from huggingface_hub.errors import HfHubHTTPError
 
 from hf_simtune.errors import RequestError
 from hf_simtune.hub import MODEL_CACHE
+from hf_simtune.hub_names import is_hub_name
 
 __all__ = ["check"]
 
 PICKLED = re.compile(r"(pytorch_model|adapter_model|diffusion_pytorch_model)[\w.-]*\.(bin|pt|pth|ckpt)(\.index\.json)?")
 SWELLS = 1_000  # times that a tokenizer may make a text longer before it is cut
 LARGEST = 1 << 28  # bytes of a tokenizer's file: the largest published ones have a tenth
+# What the libraries load in place of pickled weights that lie beside it.
+SAFE = {
+    "pytorch_model": ("model.safetensors", "model.safetensors.index.json"),
+    "adapter_model": ("adapter_model.safetensors",),
+}
+ADAPTER = "adapter_config.json"
 SMALL = ("modules.json", "model.safetensors.index.json", "tokenizer.json")
 
 
 def check(name: str, place: str | Path, revision: str | None, *, online: bool, allow_pickle: bool) -> None:
     """Refuse a model whose files are not to be trusted, all problems at once; its weights are not fetched for that.
 
-    Pickled weights that have safetensors beside them are never loaded, and no problem.
+    Pickled weights that have safetensors beside them are never loaded, and no problem. The base that adapters name is
+    looked at too.
 
     Args:
         name: what to call it.
@@ -37,22 +43,33 @@ def check(name: str, place: str | Path, revision: str | None, *, online: bool, a
 
     Raises:
         RequestError: with each file, and what to do.
+        OSError, httpx2.HTTPError: the Hub was asked and did not answer.
     """
-    files = _files(place, revision, online=online)
-    problems = [f"{name} has a file called {file!r}, out of its own folder" for file in files if _leaves(file)]
-    pickled = _pickled(files)
-    if pickled and not allow_pickle:
-        problems.append(
-            f"{name} has pickled weights ({', '.join(pickled[:5])}) and no safetensors beside them: a pickle can hold "
-            "code"
-        )
-    for file in SMALL:
-        if file in files and not problems:
-            problems += [
-                f"{name}: {problem}" for problem in _inside(file, _small(place, file, revision, online=online))
-            ]
+    problems: list[str] = []
+    refused = False
+    waiting, seen = [(name, place, revision)], set()
+    while waiting:
+        called, lies, at = waiting.pop()
+        files = _files(lies, at, online=online)
+        found = [f"{called} has a file called {file!r}, out of its own folder" for file in files if _leaves(file)]
+        if (pickled := _pickled(files)) and not allow_pickle:
+            refused = True
+            found.append(
+                f"{called} has pickled weights ({', '.join(pickled[:5])}) and no safetensors beside them: a pickle can "
+                "hold code"
+            )
+        for file in files if not found else ():
+            if PurePosixPath(file).name in SMALL:
+                text = _small(lies, file, at, online=online)
+                found += [f"{called}: {problem}" for problem in _inside(file, text)]
+        if ADAPTER in files and not found and (base := _base(_small(lies, ADAPTER, at, online=online))):
+            own = Path(base[0])
+            if base not in seen and (own.is_dir() or is_hub_name(base[0])):
+                waiting.append((f"{base[0]}, the base of {called},", own if own.is_dir() else base[0], base[1]))
+                seen.add(base)
+        problems += found
     if problems:
-        hint = "--allow-pickle reads them as weights alone; or name a model with safetensors" if pickled else None
+        hint = "--allow-pickle reads them as weights alone; or name a model with safetensors" if refused else None
         raise RequestError(problems, hint=hint)
 
 
@@ -61,10 +78,7 @@ def _files(place: str | Path, revision: str | None, *, online: bool) -> list[str
     if isinstance(place, Path):
         return sorted(file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file())
     if online:
-        try:
-            return sorted(huggingface_hub.list_repo_files(place, revision=revision))
-        except (HfHubHTTPError, httpx2.HTTPError, OSError):
-            return []  # loading tells why
+        return sorted(huggingface_hub.list_repo_files(place, revision=revision))
     for known in ("modules.json", "config.json"):
         found = huggingface_hub.try_to_load_from_cache(place, known, cache_dir=MODEL_CACHE, revision=revision)
         if isinstance(found, str):
@@ -79,13 +93,26 @@ def _leaves(path: str) -> bool:
 
 
 def _pickled(files: Sequence[str]) -> list[str]:
-    """Pickled weights in a folder that has no others."""
-    safe = {str(PurePosixPath(file).parent) for file in files if file.endswith(".safetensors")}
-    return [
-        file
-        for file in files
-        if PICKLED.fullmatch(PurePosixPath(file).name) and str(PurePosixPath(file).parent) not in safe
-    ]
+    """Pickled weights that have none beside them which are loaded in their place."""
+    found = []
+    for file in files:
+        path = PurePosixPath(file)
+        if kind := PICKLED.fullmatch(path.name):
+            instead = SAFE.get(kind[1], ())
+            if not any(str(path.with_name(name)) in files for name in instead):
+                found.append(file)
+    return found
+
+
+def _base(text: str) -> tuple[str, str | None] | None:
+    """The model that adapters belong to, and at which revision, as their configuration says."""
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return None  # loading tells it
+    if not isinstance(value, dict) or not isinstance(base := value.get("base_model_name_or_path"), str) or not base:
+        return None
+    return base, revision if isinstance(revision := value.get("revision"), str) else None
 
 
 def _small(place: str | Path, file: str, revision: str | None, *, online: bool) -> str:
@@ -108,11 +135,12 @@ def _inside(file: str, text: str) -> Iterator[str]:
     except (ValueError, RecursionError) as error:
         yield f"{file} is not JSON that can be read: {type(error).__name__}"
         return
-    if file == "tokenizer.json":
+    name = PurePosixPath(file).name
+    if name == "tokenizer.json":
         if (times := _swells(value.get("normalizer") if isinstance(value, dict) else None)) > SWELLS:
             yield f"{file} makes a text up to {times:,} times as long, and {SWELLS:,} times is the most"
         return
-    if file == "modules.json":
+    if name == "modules.json":
         told = [entry.get("path") for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
     else:
         weights = value.get("weight_map") if isinstance(value, dict) else None

@@ -16,12 +16,13 @@ import pytest
 import torch
 from conftest import CHECKOUT, Write
 from loopback_hub import TOKEN, LoopbackHub
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from tiny import tiny_model
 
-from hf_simtune import Recipe, catalogue, models, tellable
+from hf_simtune import Recipe, adapters, catalogue, models, tellable
 from hf_simtune.data.load import load
 from hf_simtune.errors import DataError, RequestError, SimtuneError
+from hf_simtune.lora import LoRA
 from hf_simtune.weights import weights_sha256
 
 
@@ -73,6 +74,51 @@ def test_a_pickle_beside_safetensors_is_not_opened(tmp_path: Path) -> None:
     model, facts = models.load(str(folder))
     assert facts.weights_sha256 == weights_sha256(model)
     assert not ran.exists()
+
+
+def test_safetensors_that_nobody_loads_make_no_pickle_safe(tmp_path: Path) -> None:
+    folder = pickled(tmp_path / "decoy")
+    for place in {path.parent for path in folder.rglob("pytorch_model.bin")}:
+        save_file({"x": torch.zeros(1)}, place / "decoy.safetensors")
+        save_file({"x": torch.zeros(1)}, place / "adapter_model.safetensors")
+    with pytest.raises(RequestError, match=r"pytorch_model\.bin\) and no safetensors"):
+        models.load(str(folder))
+
+
+def test_the_base_that_adapters_name_is_looked_at_too(tmp_path: Path) -> None:
+    base, folder = tiny_model(tmp_path / "base"), tmp_path / "adapters"
+    model, _ = models.load(str(base))
+    adapters.attach(model, LoRA(), seed=0)
+    model.save_pretrained(str(folder))
+    (config,) = folder.rglob("adapter_config.json")
+    named = json.loads(config.read_text()) | {"base_model_name_or_path": str(base)}
+    config.write_text(json.dumps(named))
+    models.load(str(folder))
+    (folder / "config.json").unlink(missing_ok=True)
+    pickled(base)
+    with pytest.raises(RequestError, match=r"the base of .*adapters, has pickled weights"):
+        models.load(str(folder))
+
+
+@pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors.index.json"])
+def test_what_a_file_may_not_say_it_may_not_say_in_a_folder_of_a_module_either(file: str, tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "tiny")
+    below = folder / "0_Transformer"
+    below.mkdir()
+    for path in folder.iterdir():
+        if path.is_file() and path.name not in ("modules.json", "config_sentence_transformers.json"):
+            path.rename(below / path.name)
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["path"] = "0_Transformer"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    models.load(str(folder))
+    said = {
+        "tokenizer.json": {"normalizer": {"type": "Replace", "content": "a" * 5000}},
+        "model.safetensors.index.json": {"weight_map": {"a": "../../../b.safetensors"}},
+    }
+    (below / file).write_text(json.dumps(said[file]))
+    with pytest.raises(RequestError, match=rf"0_Transformer/{file} (makes a text up to 5,000|names '\.\./)"):
+        models.load(str(folder))
 
 
 @pytest.mark.parametrize(
