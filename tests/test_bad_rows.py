@@ -122,6 +122,13 @@ def test_lines_that_are_no_json_objects_are_bad_rows(write: Write, get: Callable
     assert loaded.source.dropped == {"not JSON": 1, "not a JSON object": 1, "null": 1, "not text": 1}
 
 
+def test_a_name_that_an_object_says_twice_loses_no_cell_in_silence(write: Write, get: Callable[..., Loaded]) -> None:
+    path = write("twice.jsonl", '{"anchor": "a", "positive": "b"}\n{"anchor": "a", "anchor": "z", "positive": "b"}\n')
+    with pytest.raises(DataError, match=r"twice\.jsonl, line 2: a name twice in one object"):
+        get(path)
+    assert get(path, skip_bad_rows=True).source.dropped == {"a name twice in one object": 1}
+
+
 def test_numbers_are_not_texts_even_where_arrow_would_cast_them(write: Write, get: Callable[..., Loaded]) -> None:
     path = write("numbers.parquet", as_parquet({"anchor": [1, 2], "positive": ["b", "c"]}))
     with pytest.raises(DataError, match="column 'anchor': not text: 1"):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
+import itertools
 import json
 import shutil
 import tempfile
@@ -64,17 +65,23 @@ _Row = tuple[int, dict[str, Any] | None, tuple[str, str] | None]
 
 
 def _batches(rows: Iterator[_Row], names: Sequence[str] | None, limit: int) -> Iterator[Batch]:
-    first, held = 0, []
-    empty: list[_Row] = []  # rows of nothing, held back until one that is not: at the end they are no rows
+    first: int = 0
+    held: list[_Row] = []
+    empty: list[range] = []  # lines of nothing, held back until a row that is something: at the end they are no rows
     for row in rows:
         if row[2] is not None and row[2][0] == "empty line":
-            empty.append(row)
+            if empty and empty[-1].stop == row[0]:
+                empty[-1] = range(empty[-1].start, row[0] + 1)
+            else:
+                empty.append(range(row[0], row[0] + 1))
             continue
-        held += [*empty, row]
+        nothing: Iterator[_Row] = ((line, None, ("empty line", "")) for lines in empty for line in lines)
+        for one in itertools.chain(nothing, [row]):
+            held.append(one)
+            if len(held) == limit:
+                yield _batch(first, held, names)
+                first, held = first + limit, []
         empty = []
-        while len(held) >= limit:
-            yield _batch(first, held[:limit], names)
-            first, held = first + limit, held[limit:]
     if held:
         yield _batch(first, held, names)
 
@@ -217,6 +224,17 @@ def _looks_like_data(cell: str) -> bool:
     return True
 
 
+class _TwiceError(ValueError):
+    """An object that says a name twice, of which a dict would keep the last value alone."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        raise _TwiceError
+    return made
+
+
 def _jsonl(lines: Iterator[str], name: str) -> Iterator[_Row]:
     for number, line in enumerate(lines, 1):
         text = line.strip()
@@ -229,7 +247,10 @@ def _jsonl(lines: Iterator[str], name: str) -> Iterator[_Row]:
             yield number, None, ("empty line", "")
             continue
         try:
-            value = json.loads(text)
+            value = json.loads(text, object_pairs_hook=_object)
+        except _TwiceError:
+            yield number, None, ("a name twice in one object", shown(text))
+            continue
         except (ValueError, RecursionError):
             yield number, None, ("not JSON", shown(text))
             continue
