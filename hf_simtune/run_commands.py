@@ -277,4 +277,5 @@ def _ended_early(made: RunSet, go_on: Callable[[RunSet], RunSet], words: list[st
 
 
 def _status(made: RunSet) -> int:
-    return 1 if any(cell.state != "done" for cell in made.cells) else 0
+    undone = any(cell.state != "done" for cell in made.cells)
+    return int(undone or any(record.training.diverged for record in made.records.values()))

@@ -21,6 +21,7 @@ from hf_simtune.evaluation import compare as bootstrap
 from hf_simtune.evaluation import sts
 from hf_simtune.evaluation.compare import Comparison
 from hf_simtune.record import RunRecord, Score
+from hf_simtune.run_folder import RunFolder
 
 __all__ = ["Scored", "compare", "score"]
 
@@ -164,7 +165,8 @@ def compare(
         progress: show a bar while encoding.
 
     Raises:
-        RequestError: nothing to compare, or candidates scored on different rows.
+        RequestError: nothing to compare, candidates scored on different rows, a run that is not finished, or one alone
+            of which nothing is claimed.
     """
     files = {name: path for name in candidates if (path := _scores_path(name))}
     if files and len(files) == len(set(candidates)):
@@ -180,7 +182,9 @@ def compare(
                 problems, hint="To score models on other rows or with a prompt, name the models: RUN/model"
             )
     if len(candidates) == 1 and files:
-        scored = list(from_file(next(iter(files.values()))))
+        (path,) = files.values()
+        _check_claims(path)
+        scored = list(from_file(path))
     else:
         if len(candidates) < 2:
             raise RequestError(
@@ -227,18 +231,49 @@ def compare(
     ]
 
 
+def _record_beside(path: Path) -> RunRecord | None:
+    """The record of the run that some scores are of; None where it does not lie beside them."""
+    record = path.with_name("record.json")
+    return RunRecord.load(record) if record.is_file() else None
+
+
+def _check_claims(path: Path) -> None:
+    """Refuse to tell what a run itself does not: whether its model is better than a base that nobody trained, say.
+
+    Raises:
+        RequestError: with why nothing is claimed of the run.
+    """
+    record = _record_beside(path)
+    why = None
+    if record and record.training.diverged:
+        why = f"its training diverged ({record.training.diverged})"
+    elif record and record.base.untrained:
+        why = f"{record.base.untrained} of its base was never trained, so that its score is no baseline"
+    if why:
+        raise RequestError(
+            f"nothing is claimed of the run in {path.parent}: {why}",
+            hint="To compare models as they are, name them: hf-simtune compare BASE RUN/model --data DATA",
+        )
+
+
 def _seed_of_run(name: str) -> int:
     """With which seed a run compared base and tuned model; 0 where no record lies beside its scores."""
     path = _scores_path(name)
-    record = path.with_name("record.json") if path else None
-    if record is None or not record.is_file():
-        return 0
-    comparison = RunRecord.load(record).report.comparison
+    record = _record_beside(path) if path else None
+    comparison = record.report.comparison if record else None
     return comparison.seed if comparison else 0
 
 
 def _scores_path(name: str) -> Path | None:
+    """Where a candidate's similarities lie: a file, or those of a finished run; None for a model.
+
+    Raises:
+        RequestError: the folder of a run that is not finished.
+    """
     path = Path(name)
     if path.suffix == ".parquet":
         return path
-    return path / "scores.parquet" if (path / "scores.parquet").is_file() else None
+    folder = RunFolder(path)
+    if folder.scores.is_file() or folder.plan.is_file():
+        return RunFolder.finished(path).scores
+    return None

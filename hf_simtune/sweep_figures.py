@@ -130,15 +130,15 @@ def same_rows(made: RunSet) -> bool:
 def best(made: RunSet) -> int | None:
     """The cell with the highest selection score, the first of equals.
 
-    None where no cell is finished, no score is defined, the cells were scored on different rows, or the highest score
-    is that of an untouched base: then nothing won.
+    A cell whose training diverged wins nothing. None where no cell is finished, no score is defined, the cells were
+    scored on different rows, or the highest score is that of an untouched base.
     """
     if not same_rows(made):
         return None
     found = [
         (score, record.training.best_step > 0, -index)
         for index, record in made.records.items()
-        if (score := selection(record)) is not None
+        if (score := selection(record)) is not None and record.training.diverged is None
     ]
     if not found:
         return None

@@ -24,12 +24,12 @@ from transformers.trainer_callback import TrainerControl
 
 from hf_simtune import Recipe, SimtuneCallback, cli, scores_file, train, tune
 from hf_simtune.divergence import FEWEST, StepWatch
-from hf_simtune.errors import DataError, RunError
+from hf_simtune.errors import DataError, RequestError, RunError
 from hf_simtune.evaluation.health import UNHEALTHY, finding_sentence, findings
 from hf_simtune.guard import CollapseGuard
 from hf_simtune.publish_gate import against
 from hf_simtune.record import Health, RunRecord
-from hf_simtune.scoring import score
+from hf_simtune.scoring import compare, score
 from hf_simtune.weights import weights_sha256
 
 NAN, INF = math.nan, math.inf
@@ -120,6 +120,9 @@ def test_a_step_that_is_no_number_ends_training_and_the_last_good_checkpoint_is_
     assert "**Diverged at step 90**" in card and "Improved" not in card and "**Improved" not in card
     for part in scores_file.read(run.folder / "scores.parquet"):
         assert np.isfinite(part.tuned).all()
+    for alone in (run.folder, run.folder / "scores.parquet"):
+        with pytest.raises(RequestError, match=f"nothing is claimed of the run .* its training diverged .*{what}"):
+            compare([str(alone)])
 
 
 def test_a_first_step_that_is_no_number_leaves_the_base(recipe: Recipe, spoiled: Any, tmp_path: Path) -> None:

@@ -68,6 +68,10 @@ def test_a_better_report_score_does_not_win(tmp_path: Path) -> None:
     assert best(made) == 1
 
 
+_HIGHEST = record_of(RECIPE, 0.9)
+DIVERGED = dataclasses.replace(_HIGHEST, training=dataclasses.replace(_HIGHEST.training, diverged="at step 3"))
+
+
 @pytest.mark.parametrize(
     ("records", "expected"),
     [
@@ -77,6 +81,8 @@ def test_a_better_report_score_does_not_win(tmp_path: Path) -> None:
         ([record_of(RECIPE, 0.9, best_step=0), record_of(RECIPE, 0.8)], None),
         ([record_of(RECIPE, 0.9, best_step=0), record_of(RECIPE, 0.8, best_step=0)], None),
         ([record_of(RECIPE, 0.9, fingerprint="a"), record_of(RECIPE, 0.8, fingerprint="b")], None),
+        ([DIVERGED, record_of(RECIPE, 0.7)], 1),
+        ([DIVERGED], None),
         ([], None),
     ],
     ids=[
@@ -86,6 +92,8 @@ def test_a_better_report_score_does_not_win(tmp_path: Path) -> None:
         "a base is highest",
         "all kept the base",
         "other rows",
+        "one diverged",
+        "all diverged",
         "none",
     ],
 )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +115,17 @@ def test_the_scores_file_alone_gives_the_comparison_again(finished: tuple[Path, 
     assert len(parts["report"].row) == record.report.comparison.n == 1000
     _, [(_, comparison)] = compare([str(folder)], seed=record.recipe["seed"])
     assert comparison == record.report.comparison
+
+
+def test_a_run_without_its_record_is_not_compared(finished: tuple[Path, RunRecord], tmp_path: Path) -> None:
+    from hf_simtune import compare
+
+    cut = tmp_path / "cut"  # as a kill between the scores and the record leaves it
+    cut.mkdir()
+    for name in ("scores.parquet", "plan.json"):
+        shutil.copyfile(finished[0] / name, cut / name)
+    with pytest.raises(RequestError, match=r"is not finished: it has no record\.json"):
+        compare([str(cut)])
 
 
 def test_selection_rows_get_no_verdict_and_step_0_competes(finished: tuple[Path, RunRecord]) -> None:
