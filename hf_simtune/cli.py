@@ -15,6 +15,7 @@ from hf_simtune.errors import LeftAloneError, RequestError, RunError, SimtuneErr
 from hf_simtune.recipe import Recipe
 from hf_simtune.stopping import Stopped
 from hf_simtune.tellable import tell_uncaught
+from hf_simtune.unwritten import writing
 
 __all__ = ["main"]
 
@@ -43,7 +44,8 @@ def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoRetu
     words = list(sys.argv[1:] if argv is None else argv)
     sys.excepthook = tell_uncaught
     try:
-        status = _dispatch(own, words)
+        with writing("a file", None):
+            status = _dispatch(own, words)
     except SimtuneError as error:
         from hf_simtune import terminal
 
@@ -55,6 +57,13 @@ def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoRetu
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
+    except OSError as error:
+        if error.errno is None or not isinstance(error.filename, str):  # the libraries' own kind, of anything
+            raise
+        from hf_simtune import terminal
+
+        terminal.error(f"{error.filename}: {error.strerror}")
+        status = 1
     except Stopped as stopped:
         if chatter.speaks():
             run_commands.tell_stopped(stopped)

@@ -28,6 +28,7 @@ __all__ = [
 
 MOST = 10**300  # beyond, a whole number is no float
 SMALLEST = 1e-300  # distance between two numbers
+LONGEST = 500  # letters of a value in a sentence
 NONE = "none"  # unsets an optional field on the command line
 
 
@@ -109,10 +110,23 @@ def type_name(hint: Any) -> str:
     return {"str": "text", "int": "a whole number", "float": "a number", "bool": "true or false"}.get(name, name)
 
 
-def _shown(value: Any) -> str:
-    if dataclasses.is_dataclass(value):
-        return str(value)
-    return " ".join(map(str, value)) if isinstance(value, tuple) else repr(value)
+def _text(value: Any, *, quoted: bool = False) -> str:
+    """A value in words; whatever it is, this does not fail."""
+    try:
+        if quoted or not (dataclasses.is_dataclass(value) or isinstance(value, tuple)):
+            return repr(value)
+        return " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    except Exception as error:  # noqa: BLE001 - whatever a value's own code raises; a number may have too many digits
+        return f"a {type(value).__name__} that cannot be shown ({type(error).__name__})"
+
+
+def _shown(value: Any, *, quoted: bool = False) -> str:
+    """A value as a sentence shows it."""
+    return _cut(_text(value, quoted=quoted))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def _closest(value: Any, allowed: str) -> str:
@@ -139,8 +153,8 @@ def wrong_fields(value: Any) -> dict[str, str]:
         held = getattr(value, spec.name)
         hint, wrong = hints[spec.name], spec.metadata["wrong"]
         flag = "--" + spec.name.replace("_", "-") if spec.metadata["flag"] else spec.name
-        part = wrong(held) if wrong and held is not None else ""
-        if holds_secret(str(held)):
+        part = _cut(wrong(held)) if wrong and held is not None else ""
+        if holds_secret(_text(held)):
             # Plan, record and card would keep it.
             found[spec.name] = (
                 f"{flag} holds a token or a password: it must be without; the Hub's token is taken from HF_TOKEN or "
@@ -148,7 +162,7 @@ def wrong_fields(value: Any) -> dict[str, str]:
             )
         elif not is_a(held, hint):
             wanted = spec.metadata["allowed"] if part else type_name(hint)
-            found[spec.name] = f"{flag} is {held!r}: it must be {wanted}{part}"
+            found[spec.name] = f"{flag} is {_shown(held, quoted=True)}: it must be {wanted}{part}"
         elif optional(hint) and held in (NONE, (NONE,)):
             # The command line could not say it: there the word unsets the field.
             found[spec.name] = f"{flag} is {_shown(held)}, the word for no value: leave it out"

@@ -12,7 +12,10 @@ from types import TracebackType
 __all__ = ["SECRET_NAME", "TOKEN", "guard", "holds_secret", "secrets", "spelled", "tell_uncaught", "tellable"]
 
 # Of the Hub, of GitHub and of others that write theirs in the same way.
-TOKEN = r"\bhf_[A-Za-z0-9]{16,}|\bapi_org_[A-Za-z0-9]{16,}|\bgh[pousr]_[A-Za-z0-9]{20,}|\bsk-[A-Za-z0-9_-]{20,}"
+TOKEN = (
+    r"(?<![A-Za-z0-9])"
+    r"(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,})"
+)
 SECRET_NAME = re.compile(r"(?:TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)$")  # of environment variables that hold one
 SHORTEST = 8  # characters of such a value: a shorter one may stand in a text by chance
 HIDDEN = "(a secret)"
@@ -51,7 +54,7 @@ def holds_secret(text: str) -> bool:
 
 def tellable(text: str) -> str:
     """``text`` without tokens, passwords in addresses and secrets of this process, in signs that a terminal shows."""
-    for secret in secrets():
+    for secret in sorted(secrets(), key=len, reverse=True):  # one may begin as another does
         text = text.replace(secret, HIDDEN)
     text = _BEARER.sub(rf"\1 {HIDDEN}", _LOGIN.sub(HIDDEN, _TOKEN.sub(HIDDEN, text)))
     return spelled(text)

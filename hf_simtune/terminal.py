@@ -11,11 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, ConsoleRenderable, RenderHook, RenderResult
+from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
 from hf_simtune import wording
+from hf_simtune.tellable import tellable
 
 if TYPE_CHECKING:
     from hf_simtune.demo_space import Space
@@ -77,9 +79,28 @@ COLOURS = {
 
 
 def console() -> Console:
-    """Colours only on a terminal; wide enough elsewhere that nothing is folded. Names are never read as markup."""
+    """Colours only on a terminal; wide enough elsewhere that nothing is folded. Names are never read as markup.
+
+    What names and texts hold moves no cursor: only what is drawn here does.
+    """
     width = None if sys.stdout.isatty() else 140
-    return Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=width)
+    made = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=width)
+    made.push_render_hook(_Tellable())
+    return made
+
+
+class _Tellable(RenderHook):
+    def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
+        return [_Told(one) for one in renderables]
+
+
+@dataclasses.dataclass
+class _Told:
+    shown: ConsoleRenderable
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for part in console.render(self.shown, options):
+            yield part if part.control else Segment(tellable(part.text), part.style)
 
 
 def plain(text: str) -> None:
@@ -89,7 +110,7 @@ def plain(text: str) -> None:
 
 def note(text: str) -> None:
     """A line for people, on standard error."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(tellable(text) + "\n")
 
 
 def error(text: str) -> None:

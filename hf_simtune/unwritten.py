@@ -28,12 +28,12 @@ class UnwrittenError(RunError):
 
 
 @contextmanager
-def writing(what: str, place: Path) -> Iterator[None]:
+def writing(what: str, place: Path | None) -> Iterator[None]:
     """Tell a failed write as a sentence; any other error passes.
 
     Args:
         what: is being written, for the sentence.
-        place: the folder that it goes to.
+        place: the folder that it goes to, as far as the error itself names none; None: of many.
 
     Raises:
         UnwrittenError: the disk is full or does not take it.
@@ -46,6 +46,9 @@ def writing(what: str, place: Path) -> Iterator[None]:
         why = _why(error)
         if why is None:
             raise
+        if (place := _named(error) or place) is None:
+            hint = "Rows and models are kept in HF_HOME=FOLDER, results where --out says"
+            raise UnwrittenError(f"{what} could not be written: {why}", hint=hint) from error
         raise UnwrittenError(f"{what} could not be written in {place}: {why}; {_free(place)}") from error
 
 
@@ -64,6 +67,15 @@ def _why(error: BaseException) -> str | None:
         return WHY.get(int(number[1]))
     # torch does not hand on the reason; a file that it closes early it calls unexpected.
     return "torch could not write all of it" if "PytorchStreamWriter" in told or "unexpected pos" in told else None
+
+
+def _named(error: BaseException | None) -> Path | None:
+    """The folder of the file that an error, or one behind it, names."""
+    while error is not None:
+        if isinstance(error, OSError) and isinstance(error.filename, str) and Path(error.filename).parent.is_dir():
+            return Path(error.filename).resolve().parent
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _free(place: Path) -> str:

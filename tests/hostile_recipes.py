@@ -35,11 +35,26 @@ class Odd:
         return "<Odd \x1b[31m\n>"
 
 
+class Mute:
+    """Something that has no words."""
+
+    def __repr__(self) -> str:
+        raise RuntimeError("no words")
+
+
+def deep() -> list[Any]:
+    """A list in a list, deeper than Python shows."""
+    made: list[Any] = []
+    for _ in range(100_000):
+        made = [made]
+    return made
+
+
 VALUES = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(),
-    st.sampled_from([0, -1, 1, 2, 2**31, 2**63, 10**400, -(10**400)]),
+    st.sampled_from([0, -1, 1, 2, 2**31, 2**63, 10**400, -(10**400), 10**5000]),
     st.floats(),
     st.sampled_from([0.5, 1.0, 1e308, 5e-324, float("nan"), float("inf")]),
     st.text(max_size=12),
@@ -67,6 +82,8 @@ VALUES = st.one_of(
         dropout=st.sampled_from([0, 0.5, 1, None, "y", float("nan")]),
     ),
     st.builds(Odd),
+    st.builds(Mute),
+    st.builds(Mute).map(lambda one: (one,)),
     st.just(Recipe),
     st.just(len),
 )
@@ -139,7 +156,7 @@ def _values(given: dict[str, Any], data: Path, folder: Path) -> None:
     assert all(isinstance(problem, str) and problem.strip() for problem in problems)
     if problems:  # from Python the same holds, before anything is loaded
         try:
-            tune(recipe, offline=len(repr(given)) % 2 == 0, out=folder / "runs")
+            tune(recipe, offline=len(given) % 2 == 0, out=folder / "runs")
         except SimtuneError:
             pass
         else:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import json
 import subprocess
 import sys
@@ -12,7 +13,7 @@ from conftest import CHECKOUT
 from fake_runs import FakeRuns
 from tiny import tiny_model, tiny_splade
 
-from hf_simtune import catalogue, recipe, run_commands, run_set
+from hf_simtune import catalogue, recipe, run_commands, run_set, scoring
 from hf_simtune.cli import COLLECTING, COMMANDS, main
 from hf_simtune.data import export
 from hf_simtune.errors import RunError
@@ -173,6 +174,28 @@ def test_generate_writes_rows_that_score_and_tune_can_read(
 
 
 @pytest.mark.slow
+def test_a_full_disk_is_a_sentence_of_every_command(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = tmp_path / "full.csv"
+    full.symlink_to("/dev/full")
+
+    def told(*words: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(argv=list(words))
+        assert ended.value.code == 1
+        return capsys.readouterr().err
+
+    assert "could not be written: the disk is full" in told("generate", "sports", "--out", str(full), "--force")
+    assert told("generate", "sports", "--out", "/proc/x.csv").startswith("error: /proc/x.csv: ")
+
+    def no_room(*given: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(scoring, "load", no_room)
+    assert "HF_HOME=FOLDER" in told("score", "builtin:all-MiniLM-L6-v2", "--data", str(tmp_path / "rows.csv"))
+
+
 def test_score_and_compare_speak_to_people_and_machines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     first, second = (str(tiny_model(tmp_path / f"tiny{seed}", seed=seed)) for seed in (0, 1))
     data = ("--data", "builtin:sports/scored:validation")

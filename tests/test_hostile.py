@@ -20,6 +20,7 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_model
 
 from hf_simtune import Recipe, adapters, catalogue, models, tellable
+from hf_simtune.cli import main
 from hf_simtune.data.load import load
 from hf_simtune.errors import DataError, RequestError, SimtuneError
 from hf_simtune.lora import LoRA
@@ -193,6 +194,25 @@ def test_tokens_come_out_of_errors_logs_and_tracebacks(
     said = caplog.text + capsys.readouterr().err
     assert said.count("Traceback (most recent call last)") == 2
     assert secret not in said
+
+
+def test_a_secret_that_begins_as_another_does_is_hidden_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    words = {f"SECRET_{n}_KEY": "abcdefgh" + "IJKLMNOP" * n for n in range(6)}
+    for name, value in words.items():
+        monkeypatch.setenv(name, value)
+    for value in words.values():
+        assert tellable.tellable(f"it is {value}.") == "it is (a secret)."
+    assert tellable.tellable(f"token_hf_{'a1' * 12} x") == "token_(a secret) x"
+
+
+def test_what_is_printed_moves_no_cursor(write: Write, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = write("\x1b[2J\x1b]0;owned\x07.csv", "sentence1,sentence2,score\na,b,1\nc,d,0\ne,f,0.5\n")
+    for words in (["score", str(tiny_model(tmp_path / "tiny")), "--data", path], ["tune", path, "--dry-run"]):
+        with pytest.raises(SystemExit) as ended:
+            main(argv=words)
+        told = capsys.readouterr()
+        assert ended.value.code == 0, told.err
+        assert not {"\x1b", "\x07"} & set(told.out + told.err) and "\\x1b[2J\\x1b]0;owned" in told.out
 
 
 def test_a_password_in_an_address_and_a_secret_of_the_environment_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import CHECKOUT
+from hostile_recipes import Mute, deep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -291,6 +292,14 @@ values = (
 def test_no_value_of_any_field_makes_the_check_itself_fail(field: str, value: object) -> None:
     problems = dataclasses.replace(GOOD, **{field: value}).check()  # type: ignore[arg-type]
     assert all(isinstance(problem, str) and problem for problem in problems)
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Recipe)])
+def test_what_python_itself_cannot_show_is_told_all_the_same(field: str) -> None:
+    deepest = deep()
+    for value in (10**5000, -(10**5000), (10**5000,), Mute(), (Mute(),), deepest, (deepest,), "x" * 10_000):
+        problems = dataclasses.replace(GOOD, **{field: value}).check()  # type: ignore[arg-type]
+        assert all(len(problem) < 5000 for problem in problems)
 
 
 def test_offline_replaces_what_is_on_the_hub_and_keeps_files() -> None:
