@@ -6,6 +6,7 @@ import dataclasses
 import logging
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +23,7 @@ from hf_simtune.divergence import StepWatch
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.compare import verdict_sentence
 from hf_simtune.evaluation.sts import Model
+from hf_simtune.held import held
 from hf_simtune.record import ModelFacts, RunRecord
 from hf_simtune.run_folder import RunFolder
 from hf_simtune.watching import BeforeAfter
@@ -29,6 +31,7 @@ from hf_simtune.watching import BeforeAfter
 __all__ = ["SimtuneCallback"]
 
 log = logging.getLogger("hf_simtune")
+_working: dict[Path, ExitStack] = {}  # folders that trainings of this process work in, and how each is left
 
 
 class SimtuneCallback(BeforeAfter):
@@ -129,10 +132,12 @@ class SimtuneCallback(BeforeAfter):
     ) -> None:
         """Score what training left in the model, compare, and write."""
         super().on_train_end(args, state, control, **kwargs)
-        if not state.is_world_process_zero or self.base is None:
+        if not state.is_world_process_zero:
             return
         try:
-            self._finish(self.base, cast(Model, kwargs["model"]), args, state, kwargs.get("train_dataloader"))
+            with _working.pop(self._folder(args).path.resolve(), ExitStack()):
+                if self.base is not None:
+                    self._finish(self.base, cast(Model, kwargs["model"]), args, state, kwargs.get("train_dataloader"))
         except Exception:  # the training is done, and the script has yet to save its model: nothing here may cost it
             self.record = None
             log.exception("the model is trained, but scoring it or writing %s failed", self._folder(args).path)
@@ -141,7 +146,16 @@ class SimtuneCallback(BeforeAfter):
         return RunFolder(self.out or Path(str(args.output_dir)) / "simtune")
 
     def _start(self, model: Model, folder: RunFolder, step: int) -> None:
-        """Score the base, or take its scores from where the first start of a resumed run left them."""
+        """Score the base, or take its scores from where the first start of a resumed run left them.
+
+        The folder is this training's from now on: no other works in it, and what an earlier one left is no record of
+        this one.
+        """
+        folder.path.mkdir(parents=True, exist_ok=True)
+        place = folder.path.resolve()
+        _working.pop(place, ExitStack()).close()  # of a training that broke off, as in a notebook
+        _working.setdefault(place, ExitStack()).enter_context(held(place, place / "lock"))
+        folder.record.unlink(missing_ok=True)
         if step:
             self.base, self.before = kept.read(folder.path, self.rows)
             return

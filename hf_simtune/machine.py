@@ -15,7 +15,7 @@ import torch
 from hf_simtune.record import Machine
 from hf_simtune.version import __version__
 
-__all__ = ["commit", "describe", "load", "peak_memory"]
+__all__ = ["arithmetic", "commit", "describe", "load", "peak_memory"]
 
 PACKAGES = (
     "torch",
@@ -47,6 +47,13 @@ def describe() -> Machine:
         system=f"{platform.system()} {platform.machine()}",
         versions=versions,
     )
+
+
+def arithmetic() -> dict[str, str]:
+    """What the last bits of a training depend on beside recipe and data: processor, threads, versions of libraries."""
+    found = describe()
+    told = {"processor": found.processor, "accelerator": found.accelerator or "none"}
+    return told | {"threads": str(torch.get_num_threads())} | {name: found.versions.get(name, "") for name in PACKAGES}
 
 
 def _processor() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,8 @@ from hf_simtune.plain import build
 from hf_simtune.recipe import RELEASE, Recipe
 
 __all__ = ["Plan", "RunFolder"]
+
+log = logging.getLogger("hf_simtune")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,7 @@ class Plan:
     start_weights: str | None = None  # SHA-256 of the model that training goes on from
     branches: tuple[Recipe, ...] = ()  # as they are trained
     processes: int = 1  # that train together
+    arithmetic: dict[str, str] = dataclasses.field(default_factory=dict)  # what the last bits depend on
 
     def differences(self, other: Plan) -> list[str]:
         """What another start would do differently from this one; empty when it goes on with the same run."""
@@ -54,6 +58,34 @@ class Plan:
                 was, now = fingerprint[:12], (other.fingerprints.get(part) or "none")[:12]
                 found.append(f"the {part} rows are not those that the run started with (fingerprint {was}, now {now})")
         return found
+
+    def taken_up(self, folder: Path, plan: Plan) -> Plan:
+        """This plan of a run's first start, once more; ``plan`` is another start's, which goes on in ``folder``.
+
+        Raises:
+            RequestError: it would not go on with the same run, with each difference.
+        """
+        if differences := self.differences(plan):
+            raise RequestError(
+                [f"{folder} cannot be resumed: {difference}" for difference in differences],
+                hint="Give the same recipe and data as at the start, or start a new run without --resume",
+            )
+        commit = self.commit
+        if plan.commit != self.commit:
+            log.warning("the run began at commit %s of hf_simtune and goes on at %s", self.commit, plan.commit)
+            commit = f"{self.commit}, resumed at {plan.commit}"
+        if elsewhere := self.elsewhere(plan):
+            told = "the run goes on elsewhere, and its weights may not be those of a run without a break: %s"
+            log.warning(told, "; ".join(elsewhere))
+        publish = self.publish_examples or plan.publish_examples
+        return dataclasses.replace(self, starts=self.starts + 1, commit=commit, publish_examples=publish)
+
+    def elsewhere(self, other: Plan) -> list[str]:
+        """On what else another start computes: it may go on, with weights that are not those to the last bit."""
+        now = other.arithmetic
+        return [
+            f"{name} was {was}, now {now.get(name)}" for name, was in self.arithmetic.items() if was != now.get(name)
+        ]
 
 
 def _changed(mine: Recipe, theirs: Recipe) -> list[str]:

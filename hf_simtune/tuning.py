@@ -178,9 +178,10 @@ def _tune(
         fingerprints=prepared.inputs.fingerprints,
         publish_examples=publish_examples,
         commit=commit,
+        arithmetic=machine.arithmetic(),
     )
     if folder and first:
-        plan = _taken_up(folder, first, plan)
+        plan = first.taken_up(folder.path, plan)
     if not folder:
         folder = _begun(Path(out), recipe, world)
         if world.first:
@@ -220,21 +221,6 @@ def _begun(out: Path, recipe: Recipe, world: Ranks) -> RunFolder:
     """A new run folder; the others than the first of several processes are told where it is."""
     now = datetime.now().strftime("%Y%m%d-%H%M%S")
     return RunFolder.create(out, recipe.name, now) if world.first else RunFolder(out)
-
-
-def _taken_up(folder: RunFolder, first: Plan, plan: Plan) -> Plan:
-    """The plan of the run's first start, if this start would go on with the same run."""
-    if differences := first.differences(plan):
-        raise RequestError(
-            [f"{folder.path} cannot be resumed: {difference}" for difference in differences],
-            hint="Give the same recipe and data as at the start, or start a new run without --resume",
-        )
-    commit = first.commit
-    if plan.commit != first.commit:
-        log.warning("the run began at commit %s of hf_simtune and goes on at %s", first.commit, plan.commit)
-        commit = f"{first.commit}, resumed at {plan.commit}"
-    publish = first.publish_examples or plan.publish_examples
-    return dataclasses.replace(first, starts=first.starts + 1, commit=commit, publish_examples=publish)
 
 
 def _run(

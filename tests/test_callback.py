@@ -31,6 +31,7 @@ from hf_simtune.data.load import load
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.compare import verdict_sentence
 from hf_simtune.evaluation.correlation import spearman
+from hf_simtune.held import held
 from hf_simtune.record import RunRecord
 from hf_simtune.weights import weights_sha256
 
@@ -89,7 +90,7 @@ def test_a_script_trains_the_same_weights_with_the_same_losses_as_without(
 def test_it_leaves_record_card_report_scores_and_pictures(watched: tuple[Path, SimtuneCallback, Any]) -> None:
     out, callback, (model, _) = watched
     assert {path.name for path in out.iterdir()} == {
-        *("record.json", "README.md", "report.html", "scores.parquet", "plots", "before.npz")
+        *("record.json", "README.md", "report.html", "scores.parquet", "plots", "before.npz", "lock")
     }
     record = RunRecord.load(out / "record.json")
     assert record == callback.record
@@ -248,6 +249,35 @@ def test_the_best_checkpoint_is_what_is_scored_where_the_trainer_restores_it(
     assert callback.record.training.best_step == trainer.state.best_global_step == 2
     assert callback.record.tuned.weights_sha256 == weights_sha256(model)
     assert np.isfinite(callback.record.report.tuned.spearman or np.nan)
+
+
+class Dies(TrainerCallback):
+    """Ends a training in its first step, as a kill would."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        raise KeyboardInterrupt
+
+
+def test_a_training_that_broke_off_leaves_no_record_of_the_one_before(
+    folder: Path, rows: Dataset, tmp_path: Path
+) -> None:
+    record = tmp_path / "simtune" / "record.json"
+    callback = SimtuneCallback(ROWS)
+    train(folder, rows, tmp_path, callback, max_steps=1)
+    assert record.is_file()
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, rows, tmp_path, SimtuneCallback(ROWS), Dies(), max_steps=1)
+    assert not record.is_file(), "the record is of the first training, and the base's scores of the second"
+    train(folder, rows, tmp_path, callback, max_steps=1)
+    assert record.is_file()
+
+
+def test_two_scripts_do_not_work_in_one_folder(folder: Path, rows: Dataset, tmp_path: Path) -> None:
+    place = tmp_path / "simtune"
+    place.mkdir()
+    with held(place, place / "lock"), pytest.raises(RequestError, match="another process works in"):
+        train(folder, rows, tmp_path, SimtuneCallback(ROWS), max_steps=1)
+    assert not list(place.glob("*.npz"))
 
 
 def test_a_model_of_a_folder_gives_its_name_and_no_path(folder: Path, rows: Dataset, tmp_path: Path) -> None:

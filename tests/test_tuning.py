@@ -19,10 +19,10 @@ from sentence_transformers import SentenceTransformer
 from tiny import tiny_model
 from torch import nn
 
-from hf_simtune import Recipe, fitting, scores_file, tune
+from hf_simtune import Recipe, fitting, machine, scores_file, tune
 from hf_simtune.errors import RequestError, RunError
 from hf_simtune.record import RunRecord
-from hf_simtune.run_folder import RunFolder
+from hf_simtune.run_folder import Plan, RunFolder
 from hf_simtune.stopwatch import FILE
 
 
@@ -384,6 +384,27 @@ def test_resuming_something_else_is_refused_with_the_difference(
         tune(small(model), resume=tmp_path / "nothing")
     with pytest.raises(RequestError, match=r"no plan\.json"):
         tune(small(model), resume=tmp_path)
+
+
+def test_a_run_that_goes_on_elsewhere_is_told_what_is_different(caplog: pytest.LogCaptureFixture) -> None:
+    here = machine.arithmetic()
+    assert {"processor", "threads", "torch", "transformers"} <= set(here) and all(here.values())
+    first = Plan(
+        recipe=Recipe(name="x", train_data="rows.csv"),
+        arithmetic=here | {"threads": "64", "torch": "2.7.0"},
+        fingerprints={},
+        publish_examples=False,
+        **dict.fromkeys(("command", "created", "loss", "precision", "precision_reason", "base_weights"), ""),
+        offline=False,
+        commit=None,
+    )
+    again = first.taken_up(Path("runs/x"), dataclasses.replace(first, arithmetic=here))
+    assert (again.starts, again.arithmetic) == (2, first.arithmetic)
+    (told,) = caplog.messages
+    assert "threads was 64, now 1" in told and "torch was 2.7.0, now 2.13" in told and "processor" not in told
+    caplog.clear()
+    first.taken_up(Path("runs/x"), first)
+    assert not caplog.messages
 
 
 def test_nothing_is_started_for_a_recipe_that_is_wrong(tmp_path: Path) -> None:
