@@ -28,7 +28,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import conftest  # noqa: F401 - now, as it puts the caches elsewhere
-from crashing import Broken, Moment, Nursery, Promises, recipe_words, rows
+from crashing import CAME, Broken, Moment, Nursery, Promises, recipe_words, rows
 from torture_record import parsed
 
 KILLED = [
@@ -109,8 +109,7 @@ class Torture:
         """At a file."""
         out = self._out()
         status = self.nursery.run(recipe_words(self.folder, out), self.log, moment)
-        finished = (moment.doing, moment.match) == ("replaced", "record.json")
-        if status == 0 and not finished and moment.number == signal.SIGKILL:
+        if CAME not in self.log.read_text(encoding="utf-8"):
             raise Broken("the moment never came")
         return self._after(out, status, moment.number)
 
@@ -143,20 +142,25 @@ class Torture:
         return self._after(out, status, signal.SIGKILL)
 
     def full(self) -> str:
-        """On a disk of a size that is drawn, which is then made larger."""
+        """On a disk of a size that is drawn, halved until a run does not fit, which is then made larger."""
         size = self.luck.randrange(60, 1800)
-        place = self._out()
-        with _disk(place, size):
-            out = place / "runs"
-            status = self.nursery.run(recipe_words(self.folder, out), self.log)
-            _mount("-o", f"remount,size={2**16}k", str(place))
-            return self._after(out, status, None)
+        while True:
+            place = self._out()
+            with _disk(place, size):
+                out = place / "runs"
+                status = self.nursery.run(recipe_words(self.folder, out), self.log)
+                if status:
+                    _mount("-o", f"remount,size={2**16}k", str(place))
+                    return self._after(out, status, None)
+            size //= 2
 
     def limited(self, largest: int | None = None) -> str:
-        """With a largest file that is drawn, if it is not given."""
-        out = self._out()
+        """With a largest file that is drawn, if it is not given, and halved until one does not fit."""
         largest = largest or self.luck.randrange(2**9, 2**18)
-        return self._after(out, self.nursery.run(recipe_words(self.folder, out), self.log, largest=largest), None)
+        out = self._out()
+        while not (status := self.nursery.run(recipe_words(self.folder, out), self.log, largest=largest)):
+            largest, out = largest // 2, self._out()
+        return self._after(out, status, None)
 
     def together(self) -> str:
         """Two processes resume one run: one of them does, the other says why not."""

@@ -24,12 +24,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Broken", "Moment", "Nursery", "Promises", "recipe_words", "rows"]
+__all__ = ["CAME", "Broken", "Moment", "Nursery", "Promises", "recipe_words", "rows"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))  # this package, and not one that is installed
 _WORDS = "ball bear bird blue boy bread bus car cat city coach cold cook cup day dog eat end fish food game"
 FAILED = 70  # an error that is no sentence
+CAME = "(the moment has come)"  # in the log of a process that sent itself a signal
 
 
 @dataclasses.dataclass(frozen=True)
@@ -278,6 +279,7 @@ class _Trap:
         return self.seen == self.moment.nth
 
     def spring(self) -> None:
+        os.write(2, f"{CAME}\n".encode())
         os.kill(os.getpid(), self.moment.number)
 
     def write(self, path: object, content: Callable[[], bytes]) -> None:
