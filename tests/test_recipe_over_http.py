@@ -35,10 +35,10 @@ def small_data(folder: Path, rows: int = 120) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def small_hub(minilm: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LoopbackHub, dict[str, str]]]:
-    """A Hub with the real MiniLM and a few rows: for what is asked of many commands in turn."""
+def small_hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LoopbackHub, dict[str, str]]]:
+    """A Hub with a tiny model by MiniLM's name and a few rows: for what is asked of many commands in turn."""
     folder = tmp_path_factory.mktemp("small-hub")
-    models = {"sentence-transformers/all-MiniLM-L6-v2": minilm}
+    models = {"sentence-transformers/all-MiniLM-L6-v2": tiny_model(folder / "tiny")}
     with LoopbackHub(models=models, datasets=small_data(folder), storage=folder / "storage") as server:
         yield server, server.environment(folder / "home")
 
