@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import gc
+import importlib
 import json
 import os
 import runpy
@@ -25,7 +26,6 @@ import types
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ __all__ = ["Commands", "run"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 MOST = 3  # environments whose process is kept
+# Libraries that read no setting of the Hub, and those that do or that import one which does.
+BARE = ("matplotlib.pyplot", "pandas", "scipy.stats", "sklearn.metrics", "torch._dynamo", "torch.distributed.tensor")
+SETTLED = ("datasets", "peft", "sentence_transformers", "hf_simtune.cli", "hf_simtune.publishing", "hf_simtune.tuning")
 LATE = {"HF_TOKEN", "PYTEST_CURRENT_TEST"}  # read when it is needed, if at all
 _servers: list[subprocess.Popen[str]] = []
 
@@ -46,12 +49,6 @@ class Commands:
         ours = {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(CHECKOUT), "NO_COLOR": "1", "HF_HUB_OFFLINE": "0"}
         self._environment = hub.environment(home, **more) | ours
         self._home = home
-
-    def __enter__(self) -> Commands:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        pass
 
     def __call__(self, *words: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "hf_simtune", *words]
@@ -112,9 +109,8 @@ def _started() -> subprocess.Popen[str]:
 
 def _serve() -> None:
     """Answer the lines of ``run``: a process for each environment is kept, the least used one ends first."""
-    import torch._dynamo
-    import torch.distributed.tensor  # noqa: F401
-
+    for name in BARE:
+        importlib.import_module(name)
     kept: OrderedDict[str, tuple[int, Any, Any]] = OrderedDict()
     del sys.path[0]  # this folder
     for line in sys.stdin:
@@ -153,14 +149,8 @@ def _forked(env: dict[str, str], others: list[tuple[int, Any, Any]]) -> tuple[in
 
 
 def _answer(to: int, back: int) -> None:
-    import datasets  # noqa: F401
-    import peft  # noqa: F401
-    import sentence_transformers  # noqa: F401
-
-    import hf_simtune.cli
-    import hf_simtune.publishing
-    import hf_simtune.tuning  # noqa: F401
-
+    for name in SETTLED:
+        importlib.import_module(name)
     gc.freeze()  # a collection in a fork would copy every page
     for line in os.fdopen(to):
         asked = json.loads(line)

@@ -52,8 +52,8 @@ def later(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LoopbackHub, Commands]]:
     place = tmp_path_factory.mktemp("hub")
-    with LoopbackHub(storage=place / "storage") as server, Commands(server, place / "home") as commands:
-        yield server, commands
+    with LoopbackHub(storage=place / "storage") as server:
+        yield server, Commands(server, place / "home")
 
 
 class Place:

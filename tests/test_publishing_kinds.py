@@ -66,11 +66,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[LoopbackH
     for name, at in (("pairs", "pairs/train"), ("select", "words/validation"), ("report", "words/test")):
         (place / at).parent.mkdir(exist_ok=True)
         (place / f"{name}.csv").rename(place / f"{at}.csv")
-    with (
-        LoopbackHub({"loopback/tiny": tiny, "loopback/splade": splade}, data, storage=place / "storage") as hub,
-        Commands(hub, place / "home") as commands,
-    ):
-        yield hub, commands, place
+    with LoopbackHub({"loopback/tiny": tiny, "loopback/splade": splade}, data, storage=place / "storage") as hub:
+        yield hub, Commands(hub, place / "home"), place
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
