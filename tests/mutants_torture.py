@@ -1,9 +1,9 @@
 """Small changes to ``evaluation/`` and ``data/`` that the quick tests beside them should notice (mutmut).
 
-    python tests/mutants_torture.py                 all of them: hours; stopped, it goes on where it was
-    python tests/mutants_torture.py --draw 1000     so many, drawn by a seed from all there are
+    python tests/mutants_torture.py                 all of them: hours
+    python tests/mutants_torture.py --draw 300      so many, drawn by a seed from all; a larger draw later adds to these
 
-``mutmut results`` then lists those that nothing noticed, and ``mutmut show NAME`` shows one.
+Stopped, it goes on where it was. ``mutmut results`` then lists those that nothing noticed, and ``mutmut show NAME`` shows one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -23,11 +22,11 @@ STATES = {0: "survived", 1: "noticed", 3: "noticed", 33: "not run", 5: "not run"
 STATES |= {-24: "too slow", 152: "too slow", 255: "too slow"}
 
 
-def tried(names: frozenset[str] | None) -> dict[str, dict[str, int]]:
+def tried(names: frozenset[str]) -> dict[str, dict[str, int]]:
     """How many of each module's mutants were noticed, survived, took too long or are in lines that no test runs.
 
     Args:
-        names: of the mutants that count; None: all.
+        names: of the mutants that count.
 
     Raises:
         SystemExit: one was not tried, or ended in a way that says nothing.
@@ -36,7 +35,7 @@ def tried(names: frozenset[str] | None) -> dict[str, dict[str, int]]:
     for path in sorted((ROOT / "mutants" / "hf_simtune").rglob("*.meta")):
         module = path.relative_to(ROOT / "mutants" / "hf_simtune").with_suffix("").as_posix()
         for name, code in json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"].items():
-            if names is not None and name not in names:
+            if name not in names:
                 continue
             if code not in STATES:
                 sys.exit(f"{name} ended with {code}: start this command again")
@@ -45,11 +44,13 @@ def tried(names: frozenset[str] | None) -> dict[str, dict[str, int]]:
     return found
 
 
-def made() -> list[str]:
-    """The names of all mutants; they are made first if they are not there."""
+def made() -> dict[str, int | None]:
+    """How each of all mutants ended, None if it was not tried; they are made first if they are not there."""
     subprocess.run([*MUTMUT, "none.*"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    metas = sorted((ROOT / "mutants" / "hf_simtune").rglob("*.meta"))
-    return [name for meta in metas for name in json.loads(meta.read_text(encoding="utf-8"))["exit_code_by_key"]]
+    found: dict[str, int | None] = {}
+    for path in sorted((ROOT / "mutants" / "hf_simtune").rglob("*.meta")):
+        found |= json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
+    return found
 
 
 def main() -> None:
@@ -59,18 +60,17 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
     parser.add_argument("--children", type=int, default=2, help="processes")
     words, keeper = parsed(parser, "mutants")
-    names = None
+    ended = made()
+    names = sorted(ended)
     if words.draw:
-        shutil.rmtree(ROOT / "mutants", ignore_errors=True)
-        everything = made()
-        names = random.Random(words.seed).sample(everything, min(words.draw, len(everything)))
-    ran = subprocess.run([*MUTMUT, "--max-children", str(words.children), *(names or [])], cwd=ROOT, check=False)
-    if ran.returncode:
-        sys.exit(f"mutmut ended with {ran.returncode}")
-    found = tried(frozenset(names) if names else None)
+        names = random.Random(words.seed).sample(names, min(words.draw, len(names)))
+    left = [name for name in names if ended[name] is None]
+    if left:
+        subprocess.run([*MUTMUT, "--max-children", str(words.children), *left], cwd=ROOT, check=False)
+    found = tried(frozenset(names))
     total = {end: sum(ends[end] for ends in found.values()) for end in ("noticed", "survived", "too slow", "not run")}
     sys.stdout.write(json.dumps(total) + "\n")
-    keeper.keep({"of": len(made()) if names is None else len(everything), "total": total, "modules": found})
+    keeper.keep({"of": len(ended), "total": total, "modules": found})
 
 
 if __name__ == "__main__":
