@@ -3,7 +3,8 @@
     python tests/mutants_torture.py                 all of them: hours
     python tests/mutants_torture.py --draw 300      so many, drawn by a seed from all; a larger draw later adds to these
 
-Stopped, it goes on where it was. ``mutmut results`` then lists those that nothing noticed, and ``mutmut show NAME`` shows one.
+Stopped, it goes on where it was. ``mutmut results`` then lists those that nothing noticed, and ``mutmut show NAME``
+shows one.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--children", type=int, default=2, help="processes")
     words, keeper = parsed(parser, "mutants")
     ended = made()
-    names = sorted(ended)
+    names = list(ended)
     if words.draw:
         names = random.Random(words.seed).sample(names, min(words.draw, len(names)))
     left = [name for name in names if ended[name] is None]
