@@ -75,6 +75,8 @@ def test_queries_of_one_group_are_drawn_together() -> None:
     few = compare_retrieval(base, tuned, PAIRS, np.arange(2 * QUERIES) % 9)
     assert few
     assert (few.groups, few.low, few.resamples, few.answer) == (9, None, 0, "cannot tell")
+    enough = compare_retrieval(base, tuned, PAIRS, np.arange(2 * QUERIES) // 2 % 10)
+    assert enough and enough.groups == 10 and enough.low is not None
 
 
 def test_without_a_pair_there_is_no_retrieval_and_wrong_pairs_are_refused() -> None:
