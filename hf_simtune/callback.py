@@ -154,16 +154,18 @@ class SimtuneCallback(BeforeAfter):
         folder.path.mkdir(parents=True, exist_ok=True)
         place = folder.path.resolve()
         _working.pop(place, ExitStack()).close()  # of a training that broke off, as in a notebook
-        _working.setdefault(place, ExitStack()).enter_context(held(place, place / "lock"))
-        folder.record.unlink(missing_ok=True)
+        _working.setdefault(place, ExitStack()).enter_context(held(place, place / "_lock"))
         if step:
             self.base, self.before = kept.read(folder.path, self.rows)
+            if self.base is not None:
+                folder.record.unlink(missing_ok=True)
             return
         _tell(f"scoring the untouched model on {', '.join(part.loaded.source.title for part in self.rows)}")
         self.before = before_after.measure(model, self.rows, prompt=self.prompt)
         self.base = script_facts.base(model)
         if self.prompt is not None:
             self.base = dataclasses.replace(self.base, prompt=self.prompt)
+        folder.record.unlink(missing_ok=True)
         kept.write(folder.path, self.base, self.before, self.rows)
 
     def _finish(

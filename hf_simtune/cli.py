@@ -7,15 +7,15 @@ import os
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from hf_simtune import arguments as arguments_of
-from hf_simtune import catalogue, chatter, commands, flags, publish_command, run_commands
+from hf_simtune import catalogue, chatter, commands, flags, publish_command, run_commands, unwritten
 from hf_simtune.errors import LeftAloneError, RequestError, RunError, SimtuneError
 from hf_simtune.recipe import Recipe
 from hf_simtune.stopping import Stopped
 from hf_simtune.tellable import tell_uncaught
-from hf_simtune.unwritten import writing
 
 __all__ = ["main"]
 
@@ -44,26 +44,18 @@ def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoRetu
     words = list(sys.argv[1:] if argv is None else argv)
     sys.excepthook = tell_uncaught
     try:
-        with writing("a file", None):
-            status = _dispatch(own, words)
+        status = _dispatch(own, words)
     except SimtuneError as error:
         from hf_simtune import terminal
 
-        if chatter.speaks() or (isinstance(error, RunError) and not isinstance(error, LeftAloneError)):
-            terminal.error(str(error))
-        else:
-            time.sleep(HEARD)  # a launcher ends them all when one fails: the first is to have told it by then
+        if not chatter.speaks() and (not isinstance(error, RunError) or isinstance(error, LeftAloneError)):
+            with suppress(KeyboardInterrupt):
+                time.sleep(HEARD)  # a launcher ends them all when one fails: the first tells what is wrong for all
+        terminal.error(str(error))
         status = error.exit_status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 0
-    except OSError as error:
-        if error.errno is None or not isinstance(error.filename, str):  # the libraries' own kind, of anything
-            raise
-        from hf_simtune import terminal
-
-        terminal.error(f"{error.filename}: {error.strerror}")
-        status = 1
     except Stopped as stopped:
         if chatter.speaks():
             run_commands.tell_stopped(stopped)
@@ -71,7 +63,25 @@ def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoRetu
     except KeyboardInterrupt:
         sys.stderr.write("\ninterrupted; an unfinished run goes on with --resume RUN_FOLDER\n")
         status = 130
+    except Exception as error:
+        if (told := _of_files(error, words)) is None:
+            raise
+        from hf_simtune import terminal
+
+        terminal.error(told)
+        status = 1
     sys.exit(status)
+
+
+def _of_files(error: Exception, words: Sequence[str]) -> str | None:
+    """A sentence for a disk that takes no more, and for a file of the command line that cannot be had; else None."""
+    if why := unwritten.told(error):
+        return (
+            f"a file could not be written: {why}\nRows and models are kept in HF_HOME=FOLDER, results where --out says"
+        )
+    if isinstance(error, OSError) and isinstance(error.filename, str) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if any(error.filename in word for word in words) else None
+    return None
 
 
 def _dispatch(own: Recipe | None, words: list[str]) -> int:

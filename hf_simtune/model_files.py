@@ -23,9 +23,10 @@ LARGEST = 1 << 28  # bytes of a tokenizer's file: the largest published ones hav
 SAFE = {
     "pytorch_model": ("model.safetensors", "model.safetensors.index.json"),
     "adapter_model": ("adapter_model.safetensors",),
+    "diffusion_pytorch_model": ("diffusion_pytorch_model.safetensors",),
 }
 ADAPTER = "adapter_config.json"
-SMALL = ("modules.json", "model.safetensors.index.json", "tokenizer.json")
+SMALL = ("modules.json", "model.safetensors.index.json", "tokenizer.json", ADAPTER)
 
 
 def check(name: str, place: str | Path, revision: str | None, *, online: bool, allow_pickle: bool) -> None:
@@ -47,7 +48,8 @@ def check(name: str, place: str | Path, revision: str | None, *, online: bool, a
     """
     problems: list[str] = []
     refused = False
-    waiting, seen = [(name, place, revision)], set()
+    waiting: list[tuple[str, str | Path, str | None]] = [(name, place, revision)]
+    seen: set[str] = set()
     while waiting:
         called, lies, at = waiting.pop()
         files = _files(lies, at, online=online)
@@ -58,15 +60,16 @@ def check(name: str, place: str | Path, revision: str | None, *, online: bool, a
                 f"{called} has pickled weights ({', '.join(pickled[:5])}) and no safetensors beside them: a pickle can "
                 "hold code"
             )
-        for file in files if not found else ():
-            if PurePosixPath(file).name in SMALL:
-                text = _small(lies, file, at, online=online)
-                found += [f"{called}: {problem}" for problem in _inside(file, text)]
-        if ADAPTER in files and not found and (base := _base(_small(lies, ADAPTER, at, online=online))):
-            own = Path(base[0])
-            if base not in seen and (own.is_dir() or is_hub_name(base[0])):
-                waiting.append((f"{base[0]}, the base of {called},", own if own.is_dir() else base[0], base[1]))
-                seen.add(base)
+        read = {file: _small(lies, file, at, online=online) for file in _read(files, lies, at, online) if not found}
+        for file, text in read.items():
+            found += [f"{called}: {problem}" for problem in _inside(file, text)]
+            # As it is loaded: from the base's main branch, and only where the folder holds no model of its own.
+            whole = str(PurePosixPath(file).with_name("config.json")) in files
+            if PurePosixPath(file).name == ADAPTER and not whole and (base := _base(text)) and base not in seen:
+                own = Path(base)
+                if _is_model(own) or is_hub_name(base):
+                    waiting.append((f"{base}, the base of {called},", own if _is_model(own) else base, None))
+                    seen.add(base)
         problems += found
     if problems:
         hint = "--allow-pickle reads them as weights alone; or name a model with safetensors" if refused else None
@@ -104,15 +107,39 @@ def _pickled(files: Sequence[str]) -> list[str]:
     return found
 
 
-def _base(text: str) -> tuple[str, str | None] | None:
-    """The model that adapters belong to, and at which revision, as their configuration says."""
+def _read(files: Sequence[str], place: str | Path, revision: str | None, online: bool) -> list[str]:
+    """The small files that loading reads: those of the model's folder, and of the modules' folders below it."""
+    folders = {"."}
+    for told, key in (("modules.json", "path"), ("router_config.json", "types")):
+        for file in [file for file in files if PurePosixPath(file).name == told and _folder(file) in folders]:
+            try:
+                value = json.loads(_small(place, file, revision, online=online))
+            except (ValueError, RecursionError):
+                continue  # it is told below, or by loading
+            if isinstance(value, list):
+                names = [entry.get(key) for entry in value if isinstance(entry, dict)]
+            else:
+                names = list(value[key]) if isinstance(value, dict) and isinstance(value.get(key), dict) else []
+            folders |= {str(PurePosixPath(_folder(file)) / name) for name in names if isinstance(name, str)}
+    return [file for file in files if PurePosixPath(file).name in SMALL and _folder(file) in folders]
+
+
+def _folder(file: str) -> str:
+    return str(PurePosixPath(file).parent)
+
+
+def _is_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("modules.json", "config.json"))
+
+
+def _base(text: str) -> str | None:
+    """The model that adapters belong to, as their configuration says."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None  # loading tells it
-    if not isinstance(value, dict) or not isinstance(base := value.get("base_model_name_or_path"), str) or not base:
-        return None
-    return base, revision if isinstance(revision := value.get("revision"), str) else None
+    base = value.get("base_model_name_or_path") if isinstance(value, dict) else None
+    return base if isinstance(base, str) and base else None
 
 
 def _small(place: str | Path, file: str, revision: str | None, *, online: bool) -> str:
@@ -139,6 +166,8 @@ def _inside(file: str, text: str) -> Iterator[str]:
     if name == "tokenizer.json":
         if (times := _swells(value.get("normalizer") if isinstance(value, dict) else None)) > SWELLS:
             yield f"{file} makes a text up to {times:,} times as long, and {SWELLS:,} times is the most"
+        return
+    if name == ADAPTER:
         return
     if name == "modules.json":
         told = [entry.get("path") for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []

@@ -277,5 +277,6 @@ def _ended_early(made: RunSet, go_on: Callable[[RunSet], RunSet], words: list[st
 
 
 def _status(made: RunSet) -> int:
+    """1 where a run failed, was not begun, or diverged."""
     undone = any(cell.state != "done" for cell in made.cells)
     return int(undone or any(record.training.diverged for record in made.records.values()))

@@ -120,7 +120,9 @@ def result(made: RunSet) -> list[str]:
         ]
     index = best(made)
     if index is None:
-        return ["No cell won: nothing that a run kept scored higher on the selection rows than the untouched base."]
+        none = "No cell won: nothing that a run kept scored higher on the selection rows than the untouched base"
+        diverged = sum(record.training.diverged is not None for record in made.records.values())
+        return [f"{none}, the {diverged} whose training diverged left out." if diverged else f"{none}."]
     record = made.records[index]
     told = [f"Highest selection score: {label(made.cells[index].values, made.plan)}."]
     comparison = record.report.comparison

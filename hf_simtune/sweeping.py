@@ -265,7 +265,11 @@ def go_on(made: RunSet, run: Runs | None = None) -> RunSet:
 
 def _next(made: RunSet) -> dict[str, Any]:
     axes = {axis.field: axis.values for axis in made.plan.axes}
-    scores = {index: score for index, record in made.records.items() if (score := selection(record)) is not None}
+    scores = {
+        index: score
+        for index, record in made.records.items()
+        if (score := selection(record)) is not None and record.training.diverged is None
+    }
     return search.next_values(axes, [cell.values for cell in made.cells], scores, made.plan.recipe.seed)
 
 

@@ -14,10 +14,11 @@ __all__ = ["SECRET_NAME", "TOKEN", "guard", "holds_secret", "secrets", "spelled"
 # Of the Hub, of GitHub and of others that write theirs in the same way.
 TOKEN = (
     r"(?<![A-Za-z0-9])"
-    r"(?:hf_[A-Za-z0-9]{16,}|api_org_[A-Za-z0-9]{16,}|gh[pousr]_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,})"
+    r"(?:(?:hf|api_org|gh[pousr])_[A-Za-z0-9]{24,}|sk-(?:[a-z]+-)*[A-Za-z0-9_]{20,})"  # and no name in several words
 )
 SECRET_NAME = re.compile(r"(?:TOKEN|SECRET|PASSWORD|KEY|CREDENTIALS?)$")  # of environment variables that hold one
 SHORTEST = 8  # characters of such a value: a shorter one may stand in a text by chance
+LONG = 20  # from which it does not
 HIDDEN = "(a secret)"
 
 _TOKEN = re.compile(TOKEN)
@@ -48,8 +49,12 @@ def secrets() -> set[str]:
 
 
 def holds_secret(text: str) -> bool:
-    """Whether a token, a password in an address or a secret of this process stands in a text."""
-    return bool(_TOKEN.search(text) or _LOGIN.search(text)) or any(secret in text for secret in secrets())
+    """Whether a token, a password in an address or a long secret of this process stands in a text.
+
+    A short one, such as a data base's, may be a word that stands there by chance.
+    """
+    own = (secret for secret in secrets() if len(secret) >= LONG)
+    return bool(_TOKEN.search(text) or _LOGIN.search(text)) or any(secret in text for secret in own)
 
 
 def tellable(text: str) -> str:

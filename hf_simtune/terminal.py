@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hf_simtune import wording
-from hf_simtune.tellable import tellable
+from hf_simtune.tellable import spelled, tellable
 
 if TYPE_CHECKING:
     from hf_simtune.demo_space import Space
@@ -85,11 +85,11 @@ def console() -> Console:
     """
     width = None if sys.stdout.isatty() else 140
     made = Console(file=sys.stdout, highlight=False, markup=False, emoji=False, width=width)
-    made.push_render_hook(_Tellable())
+    made.push_render_hook(_Spelled())
     return made
 
 
-class _Tellable(RenderHook):
+class _Spelled(RenderHook):
     def process_renderables(self, renderables: list[ConsoleRenderable]) -> list[ConsoleRenderable]:
         return [_Told(one) for one in renderables]
 
@@ -100,7 +100,7 @@ class _Told:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         for part in console.render(self.shown, options):
-            yield part if part.control else Segment(tellable(part.text), part.style)
+            yield part if part.control else Segment(spelled(part.text), part.style)
 
 
 def plain(text: str) -> None:
@@ -116,7 +116,7 @@ def note(text: str) -> None:
 def error(text: str) -> None:
     """What went wrong, on standard error."""
     out = Console(file=sys.stderr, highlight=False, markup=False, emoji=False, soft_wrap=True)
-    out.print(Text.assemble(("error: ", "bold red"), text))
+    out.print(Text.assemble(("error: ", "bold red"), tellable(text)))
 
 
 def points(score: Score) -> str:

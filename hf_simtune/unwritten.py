@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hf_simtune.errors import RunError
 
-__all__ = ["UnwrittenError", "writing"]
+__all__ = ["UnwrittenError", "told", "writing"]
 
 WHY = {
     errno.ENOSPC: "the disk is full",
@@ -28,12 +28,12 @@ class UnwrittenError(RunError):
 
 
 @contextmanager
-def writing(what: str, place: Path | None) -> Iterator[None]:
+def writing(what: str, place: Path) -> Iterator[None]:
     """Tell a failed write as a sentence; any other error passes.
 
     Args:
         what: is being written, for the sentence.
-        place: the folder that it goes to, as far as the error itself names none; None: of many.
+        place: the folder that it goes to, as far as the error itself names none.
 
     Raises:
         UnwrittenError: the disk is full or does not take it.
@@ -46,10 +46,17 @@ def writing(what: str, place: Path | None) -> Iterator[None]:
         why = _why(error)
         if why is None:
             raise
-        if (place := _named(error) or place) is None:
-            hint = "Rows and models are kept in HF_HOME=FOLDER, results where --out says"
-            raise UnwrittenError(f"{what} could not be written: {why}", hint=hint) from error
+        place = _named(error) or place
         raise UnwrittenError(f"{what} could not be written in {place}: {why}; {_free(place)}") from error
+
+
+def told(error: Exception) -> str | None:
+    """What kept a file from being written, if that is what the error itself, or what it was raised from, says.
+
+    What was being handled when it was raised is not asked: it may have been a fault of ours.
+    """
+    found = _own(error)
+    return found or (_own(error.__cause__) if error.__cause__ else None)
 
 
 def _why(error: BaseException) -> str | None:
@@ -60,6 +67,10 @@ def _why(error: BaseException) -> str | None:
     behind = error.__cause__ or error.__context__
     if behind is not None and (found := _why(behind)):
         return found
+    return _own(error)
+
+
+def _own(error: BaseException) -> str | None:
     told = str(error)
     if isinstance(error, OSError) and error.errno in WHY:
         return WHY[error.errno]

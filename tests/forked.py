@@ -21,7 +21,6 @@ import subprocess
 import sys
 import tempfile
 import threading
-import traceback
 import types
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -127,7 +126,7 @@ def _serve() -> None:
         _, ask, answers = kept[key]
         ask.write(line)
         ask.flush()
-        os.write(1, answers.readline().encode())
+        os.write(1, (answers.readline() or "1\n").encode())  # it may have died of its imports
 
 
 def _forked(env: dict[str, str], others: list[tuple[int, Any, Any]]) -> tuple[int, Any, Any]:
@@ -184,8 +183,8 @@ def _status(asked: dict[str, Any]) -> int:
         if not isinstance(end.code, int | None):
             sys.stderr.write(f"{end.code}\n")
         return end.code if isinstance(end.code, int) else int(end.code is not None)
-    except Exception:  # noqa: BLE001 - told, as an interpreter does
-        traceback.print_exc()
+    except Exception as error:  # noqa: BLE001 - told, as an interpreter does
+        sys.excepthook(type(error), error, error.__traceback__)
         return 1
     return 0
 

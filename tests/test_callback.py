@@ -90,7 +90,7 @@ def test_a_script_trains_the_same_weights_with_the_same_losses_as_without(
 def test_it_leaves_record_card_report_scores_and_pictures(watched: tuple[Path, SimtuneCallback, Any]) -> None:
     out, callback, (model, _) = watched
     assert {path.name for path in out.iterdir()} == {
-        *("record.json", "README.md", "report.html", "scores.parquet", "plots", "before.npz", "lock")
+        *("record.json", "README.md", "report.html", "scores.parquet", "plots", "before.npz", "_lock")
     }
     record = RunRecord.load(out / "record.json")
     assert record == callback.record
@@ -275,7 +275,7 @@ def test_a_training_that_broke_off_leaves_no_record_of_the_one_before(
 def test_two_scripts_do_not_work_in_one_folder(folder: Path, rows: Dataset, tmp_path: Path) -> None:
     place = tmp_path / "simtune"
     place.mkdir()
-    with held(place, place / "lock"), pytest.raises(RequestError, match="another process works in"):
+    with held(place, place / "_lock"), pytest.raises(RequestError, match="another process works in"):
         train(folder, rows, tmp_path, SimtuneCallback(ROWS), max_steps=1)
     assert not list(place.glob("*.npz"))
 

@@ -196,6 +196,25 @@ def test_a_full_disk_is_a_sentence_of_every_command(
     assert "HF_HOME=FOLDER" in told("score", "builtin:all-MiniLM-L6-v2", "--data", str(tmp_path / "rows.csv"))
 
 
+def test_a_fault_of_ours_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ours(*given: object, **more: object) -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        except OSError:
+            raise KeyError("ours")  # noqa: B904 - while another is handled, and not from it
+
+    monkeypatch.setattr(scoring, "load", ours)
+    with pytest.raises(KeyError, match="ours"):
+        main(argv=["score", "builtin:all-MiniLM-L6-v2", "--data", "rows.csv"])
+
+    def missing(*given: object, **more: object) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "a-template-of-the-package")
+
+    monkeypatch.setattr(scoring, "load", missing)
+    with pytest.raises(FileNotFoundError):
+        main(argv=["score", "builtin:all-MiniLM-L6-v2", "--data", "rows.csv"])
+
+
 def test_score_and_compare_speak_to_people_and_machines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     first, second = (str(tiny_model(tmp_path / f"tiny{seed}", seed=seed)) for seed in (0, 1))
     data = ("--data", "builtin:sports/scored:validation")

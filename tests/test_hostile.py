@@ -101,6 +101,13 @@ def test_the_base_that_adapters_name_is_looked_at_too(tmp_path: Path) -> None:
         models.load(str(folder))
 
 
+def test_what_is_in_folders_that_nothing_loads_is_no_matter(tmp_path: Path) -> None:
+    folder = tiny_model(tmp_path / "tiny")
+    (folder / "checkpoint-9").mkdir()
+    (folder / "checkpoint-9" / "tokenizer.json").write_text("no JSON")
+    models.load(str(folder))
+
+
 @pytest.mark.parametrize("file", ["tokenizer.json", "model.safetensors.index.json"])
 def test_what_a_file_may_not_say_it_may_not_say_in_a_folder_of_a_module_either(file: str, tmp_path: Path) -> None:
     folder = tiny_model(tmp_path / "tiny")

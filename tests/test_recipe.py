@@ -13,7 +13,7 @@ from hostile_recipes import Mute, deep
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hf_simtune import catalogue, row_shapes, rules
+from hf_simtune import catalogue, row_shapes, rules, tellable
 from hf_simtune.errors import RequestError
 from hf_simtune.hub_names import is_hub_name
 from hf_simtune.lora import LoRA
@@ -43,10 +43,21 @@ def test_every_problem_is_collected_and_names_its_flag() -> None:
 
 
 @pytest.mark.parametrize(
+    "name",
+    ["org/sk-en-parallel-sentences-2024", "corpora/en-sk-parallel-corpus-filtered", "data/hf_ParaphraseData.csv"],
+)
+def test_a_name_in_words_is_no_secret(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_PASSWORD", "parallel")  # a word as any other
+    assert dataclasses.replace(GOOD, train_data=name).check() == []
+    monkeypatch.delenv("DB_PASSWORD")
+    assert tellable.tellable(name) == name
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"train_data": "https://me:quiet@example.org/rows.csv"},
-        {"model": "hf_" + "a1" * 12},
+        {"model": "hf_" + "a1" * 16},
         {"prompt": "of a secret of the environment"},
         {"probe": ("rows.csv", "api_org_" + "b2" * 12)},
     ],
