@@ -13,8 +13,8 @@ from conftest import Write
 
 from hf_simtune.data.files import open_file
 from hf_simtune.data.load import Loaded
-from hf_simtune.data.readers import from_dataset
-from hf_simtune.errors import RequestError
+from hf_simtune.data.readers import BATCH, from_dataset
+from hf_simtune.errors import DataError, RequestError
 
 LISTS = [["a one", "b one"], ["a two", "b two"], ["a three", "b three"]]
 
@@ -58,3 +58,20 @@ def test_a_sentence_of_a_txt_file_keeps_its_blanks(write: Write) -> None:
     rows = open_file(Path(write("lines.txt", "  a line \r\n\tanother\t\n")))
     (batch,) = rows.read(["sentence"])
     assert batch.columns["sentence"] == ["  a line ", "\tanother\t"]
+
+
+def test_rows_are_numbered_through_all_batches(tmp_path: Path, get: Callable[..., Loaded]) -> None:
+    path, many = tmp_path / "many.parquet", 2 * BATCH + 5
+    table = pa.table({"anchor": [f"the {n}th" for n in range(many)], "positive": [f"number {n}" for n in range(many)]})
+    pq.write_table(table, path)
+    loaded = get(str(path), shape="pairs").dataset
+    assert loaded["row"][:] == list(range(many)) and loaded["anchor"][-1] == f"the {many - 1}th"
+    for rows in (open_file(path), from_dataset(datasets.Dataset(table), "rows")):
+        assert [batch.first for batch in rows.read(["anchor"])] == [0, BATCH, 2 * BATCH]
+
+
+def test_a_column_that_parquet_has_twice_is_refused_by_its_name(tmp_path: Path) -> None:
+    path = tmp_path / "twice.parquet"
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=["x", "anchor", "x"]), path)
+    with pytest.raises(DataError, match=r"twice\.parquet: column 'x' occurs more than once"):
+        open_file(path)
