@@ -41,9 +41,9 @@ types: $(VENV)/ready
 coverage: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 $(PYTEST_ARGS)
 
-# Small changes to evaluation/ and data/ that the tests should notice, some hundreds drawn from all; the figures go to
-# model_cards/torture/. Half an hour; MUTANTS= takes each, in a working day.
-MUTANTS ?= --draw 300
+# Small changes to evaluation/ and data/ that the tests should notice, a hundred drawn from all; the figures go to
+# model_cards/torture/. A quarter of an hour; MUTANTS= takes each, in a working day.
+MUTANTS ?= --draw 100
 mutants: $(VENV)/ready
 	$(BIN)/python tests/mutants_torture.py --keep $(MUTANTS)
 	$(BIN)/mutmut results

@@ -45,13 +45,19 @@ def tried(names: frozenset[str]) -> dict[str, dict[str, int]]:
     return found
 
 
-def made() -> dict[str, int | None]:
-    """How each of all mutants ended, None if it was not tried; they are made first if they are not there."""
-    subprocess.run([*MUTMUT, "none.*"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+def ended() -> dict[str, int | None]:
+    """How each of all mutants ended, None if it was not tried; empty where none were made yet."""
     found: dict[str, int | None] = {}
     for path in sorted((ROOT / "mutants" / "hf_simtune").rglob("*.meta")):
         found |= json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
     return found
+
+
+def made() -> dict[str, int | None]:
+    """The mutants that are there; if there are none, they are made first."""
+    if not ended():  # a name that no mutant has: they are made, and none is tried
+        subprocess.run([*MUTMUT, "none.*"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return ended()
 
 
 def main() -> None:
@@ -61,18 +67,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
     parser.add_argument("--children", type=int, default=2, help="processes")
     words, keeper = parsed(parser, "mutants")
-    ended = made()
-    names = list(ended)
+    before = made()
+    names = list(before)
     if words.draw:
         names = random.Random(words.seed).sample(names, min(words.draw, len(names)))
-    left = [name for name in names if ended[name] is None]
+    left = [name for name in names if before[name] is None]
     if left:
         subprocess.run([*MUTMUT, "--max-children", str(words.children), *left], cwd=ROOT, check=False)
     found = tried(frozenset(names))
     total = {end: sum(ends[end] for ends in found.values()) for end in ("noticed", "survived", "too slow", "not run")}
     sys.stdout.write(json.dumps(total) + "\n")
-    survived = [name for name, code in made().items() if name in names and code == 0]
-    keeper.keep({"of": len(ended), "total": total, "modules": found, "survived": survived})
+    survived = [name for name, code in ended().items() if name in names and code == 0]
+    earlier = len(names) - len(left)  # by starts of which this one went on
+    keeper.keep({"of": len(before), "earlier": earlier, "total": total, "modules": found, "survived": survived})
 
 
 if __name__ == "__main__":

@@ -121,7 +121,9 @@ def _mutants(found: Found) -> tuple[str, str]:
     tried = sum(total.values())
     drawn = f", drawn from {found['of']:,}" if tried < found["of"] else ""
     ends = ", ".join(f"{total[end]:,} {end}" for end in ("noticed", "too slow", "survived", "not run"))
-    return f"{tried:,} small changes to `evaluation/` and `data/`{drawn}", f"{ends} (in lines that no quick test runs)"
+    earlier = f"; {found['earlier']:,} of them in earlier starts" if found["earlier"] else ""
+    what = f"{tried:,} small changes to `evaluation/` and `data/`{drawn}"
+    return what, f"{ends} (in lines that no quick test runs){earlier}"
 
 
 TOLD = {
