@@ -15,7 +15,7 @@ from hf_simtune.before_after import Measured, Rows
 from hf_simtune.plain import build
 from hf_simtune.record import ModelFacts
 
-__all__ = ["read", "write"]
+__all__ = ["NAME", "read", "write"]
 
 NAME = "before.npz"
 log = logging.getLogger("hf_simtune")

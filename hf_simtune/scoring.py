@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hf_simtune import models, scores_file, wordless
+from hf_simtune import kept, models, scores_file, wordless
 from hf_simtune.before_after import groups
 from hf_simtune.claims import Claim, claim_of
 from hf_simtune.data.load import Loaded, load
@@ -274,6 +274,6 @@ def _scores_path(name: str) -> Path | None:
     if path.suffix == ".parquet":
         return path
     folder = RunFolder(path)
-    if folder.scores.is_file() or folder.plan.is_file():
+    if folder.plan.is_file() or (path / kept.NAME).is_file():  # that a run or a script began there
         return RunFolder.finished(path).scores
-    return None
+    return folder.scores if folder.scores.is_file() else None
