@@ -13,6 +13,7 @@ __all__ = [
     "Probed",
     "Spread",
     "best",
+    "competing",
     "figure_text",
     "figures",
     "probes",
@@ -127,6 +128,15 @@ def same_rows(made: RunSet) -> bool:
     return len(found) < 2
 
 
+def competing(made: RunSet) -> dict[int, float]:
+    """The selection scores of the cells that may win: those that have one, and whose training did not diverge."""
+    return {
+        index: score
+        for index, record in made.records.items()
+        if (score := selection(record)) is not None and record.training.diverged is None
+    }
+
+
 def best(made: RunSet) -> int | None:
     """The cell with the highest selection score, the first of equals.
 
@@ -135,11 +145,7 @@ def best(made: RunSet) -> int | None:
     """
     if not same_rows(made):
         return None
-    found = [
-        (score, record.training.best_step > 0, -index)
-        for index, record in made.records.items()
-        if (score := selection(record)) is not None and record.training.diverged is None
-    ]
+    found = [(score, made.records[index].training.best_step > 0, -index) for index, score in competing(made).items()]
     if not found:
         return None
     _, tuned, place = max(found)

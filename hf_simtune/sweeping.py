@@ -20,7 +20,7 @@ from hf_simtune.hub_names import is_hub_name
 from hf_simtune.recipe import RELEASE, Recipe, fields
 from hf_simtune.run_set import Runs, RunSet
 from hf_simtune.set_plan import Axis, Cell, Plan, folder_for, label, shown, value_text
-from hf_simtune.sweep_figures import figures, selection
+from hf_simtune.sweep_figures import competing, figures
 
 __all__ = ["cells", "check", "command", "go_on", "grid", "is_single", "plan", "resume", "start", "sweep"]
 
@@ -265,12 +265,7 @@ def go_on(made: RunSet, run: Runs | None = None) -> RunSet:
 
 def _next(made: RunSet) -> dict[str, Any]:
     axes = {axis.field: axis.values for axis in made.plan.axes}
-    scores = {
-        index: score
-        for index, record in made.records.items()
-        if (score := selection(record)) is not None and record.training.diverged is None
-    }
-    return search.next_values(axes, [cell.values for cell in made.cells], scores, made.plan.recipe.seed)
+    return search.next_values(axes, [cell.values for cell in made.cells], competing(made), made.plan.recipe.seed)
 
 
 def _write(made: RunSet) -> None:
