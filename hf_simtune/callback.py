@@ -154,7 +154,8 @@ class SimtuneCallback(BeforeAfter):
         folder.path.mkdir(parents=True, exist_ok=True)
         place = folder.path.resolve()
         _working.pop(place, ExitStack()).close()  # of a training that broke off, as in a notebook
-        _working.setdefault(place, ExitStack()).enter_context(held(place, place / "_lock"))
+        _working[place] = ExitStack()
+        _working[place].enter_context(held(place, place / "_lock"))
         if step:
             self.base, self.before = kept.read(folder.path, self.rows)
             if self.base is not None:

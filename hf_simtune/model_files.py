@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -61,16 +61,11 @@ def check(name: str, place: str | Path, revision: str | None, *, online: bool, a
                 "hold code"
             )
         read = {file: _small(lies, file, at, online=online) for file in _read(files, lies, at, online) if not found}
-        for file, text in read.items():
-            found += [f"{called}: {problem}" for problem in _inside(file, text)]
-            # As it is loaded: from the base's main branch, and only where the folder holds no model of its own.
-            whole = str(PurePosixPath(file).with_name("config.json")) in files
-            if PurePosixPath(file).name == ADAPTER and not whole and (base := _base(text)) and base not in seen:
-                own = Path(base)
-                if _is_model(own) or is_hub_name(base):
-                    waiting.append((f"{base}, the base of {called},", own if _is_model(own) else base, None))
-                    seen.add(base)
+        found += [f"{called}: {problem}" for file, text in read.items() for problem in _inside(file, text)]
         problems += found
+        for base in sorted(_bases(read, files) - seen):
+            seen.add(base)
+            waiting.append((f"{base}, the base of {called},", Path(base) if _is_model(Path(base)) else base, None))
     if problems:
         hint = "--allow-pickle reads them as weights alone; or name a model with safetensors" if refused else None
         raise RequestError(problems, hint=hint)
@@ -126,6 +121,17 @@ def _read(files: Sequence[str], place: str | Path, revision: str | None, online:
 
 def _folder(file: str) -> str:
     return str(PurePosixPath(file).parent)
+
+
+def _bases(read: Mapping[str, str], files: Sequence[str]) -> set[str]:
+    """The models that adapters are loaded on: from the main branch, and only where no model lies beside them."""
+    found = set()
+    for file, text in read.items():
+        path = PurePosixPath(file)
+        base = _base(text) if path.name == ADAPTER and str(path.with_name("config.json")) not in files else None
+        if base and (_is_model(Path(base)) or is_hub_name(base)):
+            found.add(base)
+    return found
 
 
 def _is_model(folder: Path) -> bool:

@@ -183,7 +183,10 @@ def compare(
             )
     if len(candidates) == 1 and files:
         (path,) = files.values()
-        _check_claims(path)
+        record = _record_beside(path)
+        _check_claims(record, path.parent)
+        if seed is None and record and record.report.comparison:
+            seed = record.report.comparison.seed
         scored = list(from_file(path))
     else:
         if len(candidates) < 2:
@@ -223,10 +226,8 @@ def compare(
                 f"{len(other.row)} rows of {other.evaluation}: not the same rows with the same scores",
                 hint="Score both on the same data: hf-simtune compare A/model B/model --data DATA",
             )
-    if seed is None:
-        seed = _seed_of_run(*candidates) if len(candidates) == 1 else 0
     return first, [
-        (other, bootstrap.compare(first.gold, first.similarities, other.similarities, first.group, seed=seed))
+        (other, bootstrap.compare(first.gold, first.similarities, other.similarities, first.group, seed=seed or 0))
         for other in scored[1:]
     ]
 
@@ -237,13 +238,12 @@ def _record_beside(path: Path) -> RunRecord | None:
     return RunRecord.load(record) if record.is_file() else None
 
 
-def _check_claims(path: Path) -> None:
+def _check_claims(record: RunRecord | None, run: Path) -> None:
     """Refuse to tell what a run itself does not: whether its model is better than a base that nobody trained, say.
 
     Raises:
         RequestError: with why nothing is claimed of the run.
     """
-    record = _record_beside(path)
     why = None
     if record and record.training.diverged:
         why = f"its training diverged ({record.training.diverged})"
@@ -251,17 +251,9 @@ def _check_claims(path: Path) -> None:
         why = f"{record.base.untrained} of its base was never trained, so that its score is no baseline"
     if why:
         raise RequestError(
-            f"nothing is claimed of the run in {path.parent}: {why}",
+            f"nothing is claimed of the run in {run}: {why}",
             hint="To compare models as they are, name them: hf-simtune compare BASE RUN/model --data DATA",
         )
-
-
-def _seed_of_run(name: str) -> int:
-    """With which seed a run compared base and tuned model; 0 where no record lies beside its scores."""
-    path = _scores_path(name)
-    record = _record_beside(path) if path else None
-    comparison = record.report.comparison if record else None
-    return comparison.seed if comparison else 0
 
 
 def _scores_path(name: str) -> Path | None:

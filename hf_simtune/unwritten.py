@@ -33,7 +33,7 @@ def writing(what: str, place: Path) -> Iterator[None]:
 
     Args:
         what: is being written, for the sentence.
-        place: the folder that it goes to, as far as the error itself names none.
+        place: the folder that it goes to.
 
     Raises:
         UnwrittenError: the disk is full or does not take it.
@@ -46,7 +46,6 @@ def writing(what: str, place: Path) -> Iterator[None]:
         why = _why(error)
         if why is None:
             raise
-        place = _named(error) or place
         raise UnwrittenError(f"{what} could not be written in {place}: {why}; {_free(place)}") from error
 
 
@@ -55,8 +54,7 @@ def told(error: Exception) -> str | None:
 
     What was being handled when it was raised is not asked: it may have been a fault of ours.
     """
-    found = _own(error)
-    return found or (_own(error.__cause__) if error.__cause__ else None)
+    return _own(error) or (_own(error.__cause__) if error.__cause__ else None)
 
 
 def _why(error: BaseException) -> str | None:
@@ -71,22 +69,14 @@ def _why(error: BaseException) -> str | None:
 
 
 def _own(error: BaseException) -> str | None:
-    told = str(error)
+    """The same of an error alone."""
+    text = str(error)
     if isinstance(error, OSError) and error.errno in WHY:
         return WHY[error.errno]
-    if number := _NUMBER.search(told):
+    if number := _NUMBER.search(text):
         return WHY.get(int(number[1]))
     # torch does not hand on the reason; a file that it closes early it calls unexpected.
-    return "torch could not write all of it" if "PytorchStreamWriter" in told or "unexpected pos" in told else None
-
-
-def _named(error: BaseException | None) -> Path | None:
-    """The folder of the file that an error, or one behind it, names."""
-    while error is not None:
-        if isinstance(error, OSError) and isinstance(error.filename, str) and Path(error.filename).parent.is_dir():
-            return Path(error.filename).resolve().parent
-        error = error.__cause__ or error.__context__
-    return None
+    return "torch could not write all of it" if "PytorchStreamWriter" in text or "unexpected pos" in text else None
 
 
 def _free(place: Path) -> str:

@@ -65,7 +65,7 @@ _Row = tuple[int, dict[str, Any] | None, tuple[str, str] | None]
 
 
 def _batches(rows: Iterator[_Row], names: Sequence[str] | None, limit: int) -> Iterator[Batch]:
-    first: int = 0
+    first = 0
     held: list[_Row] = []
     empty: list[range] = []  # lines of nothing, held back until a row that is something: at the end they are no rows
     for row in rows:
