@@ -92,6 +92,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
+def splade(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny random sparse encoder, made once for a test file; no test changes it."""
+    from tiny import tiny_splade
+
+    return tiny_splade(tmp_path_factory.mktemp("models") / "splade")
+
+
+@pytest.fixture(scope="module")
 def still(folder: Path) -> Any:
     """That model without dropout, loaded once for a test file; no test changes it."""
     from speeding import load, set_dropout

@@ -45,6 +45,20 @@ __all__ = [
 SENTENCES = list(dict.fromkeys(pairs()["anchor"]))[:30]
 GENTLE = 1e-3  # a learning rate at which the tiny model keeps its shape
 STEPS = 6
+QUIET: dict[str, Any] = {
+    "use_cpu": True,
+    "per_device_train_batch_size": 8,
+    "report_to": "none",
+    "disable_tqdm": True,
+    "dataloader_pin_memory": False,
+}
+SHORT: dict[str, Any] = {
+    "max_steps": STEPS,
+    "learning_rate": GENTLE,
+    "save_strategy": "no",
+    "logging_strategy": "no",
+    "lr_scheduler_type": "constant",
+}
 
 
 class Weights(TrainerCallback):
@@ -94,23 +108,8 @@ def trainer_of(
     evaluates = options.get("eval_strategy", "no") != "no"
     held_out = options.pop("eval_dataset", rows() if evaluates else None)
     loss = options.pop("loss", losses.CoSENTLoss)(model)
-    settings = {
-        "max_steps": STEPS,
-        "learning_rate": GENTLE,
-        "save_strategy": "no",
-        "logging_strategy": "no",
-        "lr_scheduler_type": "constant",
-        **options,
-    }
-    arguments = SentenceTransformerTrainingArguments(
-        output_dir=str(out),
-        use_cpu=True,
-        per_device_train_batch_size=8,
-        report_to="none",
-        disable_tqdm=True,
-        dataloader_pin_memory=False,
-        **settings,
-    )
+    settings = SHORT | options
+    arguments = SentenceTransformerTrainingArguments(output_dir=str(out), **QUIET, **settings)
     return SentenceTransformerTrainer(
         model=model,
         args=arguments,
@@ -124,18 +123,7 @@ def trainer_of(
 def sparse_trainer_of(
     model: SparseEncoder, out: Path, callbacks: list[Any], loss: nn.Module, **options: Any
 ) -> SparseEncoderTrainer:
-    settings = {"max_steps": STEPS, "learning_rate": GENTLE, "lr_scheduler_type": "constant", **options}
-    arguments = SparseEncoderTrainingArguments(
-        output_dir=str(out),
-        use_cpu=True,
-        per_device_train_batch_size=8,
-        report_to="none",
-        disable_tqdm=True,
-        save_strategy="no",
-        logging_strategy="no",
-        dataloader_pin_memory=False,
-        **settings,
-    )
+    arguments = SparseEncoderTrainingArguments(output_dir=str(out), **QUIET, **(SHORT | options))
     return SparseEncoderTrainer(model=model, args=arguments, train_dataset=rows(), loss=loss, callbacks=callbacks)
 
 

@@ -20,11 +20,32 @@ from torture_record import ROOT, parsed
 
 MUTMUT = [str(Path(sys.executable).parent / "mutmut"), "run"]
 STATES = {0: "survived", 1: "noticed", 3: "noticed", 33: "not run", 5: "not run", 36: "too slow", 24: "too slow"}
+WAYS = ("noticed", "survived", "too slow", "not run")  # in lines that no test runs
+CODES = "exit_code_by_key"  # what mutmut calls them
 STATES |= {-24: "too slow", 152: "too slow", 255: "too slow"}
 
 
-def tried(names: frozenset[str]) -> dict[str, dict[str, int]]:
-    """How many of each module's mutants were noticed, survived, took too long or are in lines that no test runs.
+Ended = dict[str, dict[str, int | None]]  # of each module, by the mutant's name; None: it was not tried
+
+
+def ended() -> Ended:
+    """How the mutants that were made ended."""
+    place = ROOT / "mutants" / "hf_simtune"
+    return {
+        path.relative_to(place).with_suffix("").as_posix(): json.loads(path.read_text(encoding="utf-8"))[CODES]
+        for path in sorted(place.rglob("*.meta"))
+    }
+
+
+def made() -> Ended:
+    """The mutants that are there; if there are none, they are made first."""
+    if not ended():  # a name that no mutant has: they are made, and none is tried
+        subprocess.run([*MUTMUT, "none.*"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    return ended()
+
+
+def tried(names: frozenset[str]) -> tuple[dict[str, dict[str, int]], list[str]]:
+    """How many of each module's mutants ended in which way, and the names of those that survived.
 
     Args:
         names: of the mutants that count.
@@ -33,31 +54,15 @@ def tried(names: frozenset[str]) -> dict[str, dict[str, int]]:
         SystemExit: one was not tried, or ended in a way that says nothing.
     """
     found: dict[str, dict[str, int]] = {}
-    for path in sorted((ROOT / "mutants" / "hf_simtune").rglob("*.meta")):
-        module = path.relative_to(ROOT / "mutants" / "hf_simtune").with_suffix("").as_posix()
-        for name, code in json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"].items():
-            if name not in names:
-                continue
-            if code not in STATES:
-                sys.exit(f"{name} ended with {code}: start this command again")
-            ends = found.setdefault(module, dict.fromkeys(("noticed", "survived", "too slow", "not run"), 0))
-            ends[STATES[code]] += 1
-    return found
-
-
-def ended() -> dict[str, int | None]:
-    """How each of all mutants ended, None if it was not tried; empty where none were made yet."""
-    found: dict[str, int | None] = {}
-    for path in sorted((ROOT / "mutants" / "hf_simtune").rglob("*.meta")):
-        found |= json.loads(path.read_text(encoding="utf-8"))["exit_code_by_key"]
-    return found
-
-
-def made() -> dict[str, int | None]:
-    """The mutants that are there; if there are none, they are made first."""
-    if not ended():  # a name that no mutant has: they are made, and none is tried
-        subprocess.run([*MUTMUT, "none.*"], cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-    return ended()
+    survived = []
+    for module, codes in ended().items():
+        for name in [name for name in codes if name in names]:
+            if codes[name] not in STATES:
+                sys.exit(f"{name} ended with {codes[name]}: start this command again")
+            state = STATES[codes[name]]
+            found.setdefault(module, dict.fromkeys(WAYS, 0))[state] += 1
+            survived += [name] * (state == "survived")
+    return found, survived
 
 
 def main() -> None:
@@ -67,17 +72,16 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the draw")
     parser.add_argument("--children", type=int, default=2, help="processes")
     words, keeper = parsed(parser, "mutants")
-    before = made()
+    before = {name: code for codes in made().values() for name, code in codes.items()}
     names = list(before)
     if words.draw:
         names = random.Random(words.seed).sample(names, min(words.draw, len(names)))
     left = [name for name in names if before[name] is None]
     if left:
         subprocess.run([*MUTMUT, "--max-children", str(words.children), *left], cwd=ROOT, check=False)
-    found = tried(frozenset(names))
-    total = {end: sum(ends[end] for ends in found.values()) for end in ("noticed", "survived", "too slow", "not run")}
+    found, survived = tried(frozenset(names))
+    total = {way: sum(ways[way] for ways in found.values()) for way in WAYS}
     sys.stdout.write(json.dumps(total) + "\n")
-    survived = [name for name, code in ended().items() if name in names and code == 0]
     earlier = len(names) - len(left)  # by starts of which this one went on
     keeper.keep({"of": len(before), "earlier": earlier, "total": total, "modules": found, "survived": survived})
 

@@ -34,7 +34,6 @@ from sentence_transformers import (
 )
 from sentence_transformers.base.sampler import DefaultBatchSampler
 from speeding import load, set_dropout, weights
-from tiny import tiny_splade
 from torch import nn
 from torch.utils.data import SequentialSampler
 from transformers import set_seed
@@ -44,11 +43,6 @@ from hf_simtune.errors import RequestError
 from hf_simtune.evaluation import geometry
 from hf_simtune.evaluation.undisturbed import undisturbed
 from hf_simtune.guard import CollapseGuard
-
-
-@pytest.fixture(scope="module")
-def splade(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_splade(tmp_path_factory.mktemp("models") / "splade")
 
 
 def test_every_wrong_argument_is_told_at_once() -> None:

@@ -23,16 +23,10 @@ from sentence_transformers import (
 from sentence_transformers.sparse_encoder import losses as sparse_losses
 from sentence_transformers.sparse_encoder.modules import SparseAutoEncoder
 from speeding import load, weights
-from tiny import tiny_splade
 from torch import nn
 from transformers import set_seed
 
 from hf_simtune.guard import CollapseGuard
-
-
-@pytest.fixture(scope="module")
-def splade(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_splade(tmp_path_factory.mktemp("models") / "splade")
 
 
 def test_a_sparse_model_that_dies_is_found_and_brought_back(
