@@ -42,7 +42,7 @@ coverage: $(VENV)/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder --cov --cov-report=term-missing:skip-covered --cov-fail-under=95 $(PYTEST_ARGS)
 
 # Small changes to evaluation/ and data/ that the tests should notice, a hundred drawn from all; the figures go to
-# model_cards/torture/. A quarter of an hour; MUTANTS= takes each, in a working day.
+# model_cards/torture/. MUTANTS= takes each of them, in many hours.
 MUTANTS ?= --draw 100
 mutants: $(VENV)/ready
 	$(BIN)/python tests/mutants_torture.py --keep $(MUTANTS)
