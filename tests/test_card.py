@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sample_record
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from sample_record import HOSTILE
@@ -346,6 +346,7 @@ PLAIN = render(sample_record.with_text("plain"))
 
 
 @given(st.one_of(st.sampled_from(HOSTILE), st.text(max_size=40), st.lists(st.sampled_from(HOSTILE)).map("".join)))
+@example("gd")
 @settings(max_examples=60, deadline=None)
 def test_hostile_text_never_changes_the_structure_of_a_card(text: str) -> None:
     page = render(sample_record.with_text(text))
@@ -359,5 +360,6 @@ def test_hostile_text_never_changes_the_structure_of_a_card(text: str) -> None:
     assert check_metadata(value) == []
     assert not {"html_inline", "link_open", "image", "s_open"} & inline_kinds(page)
     if text.split():  # what is blank is left out, as it should be
+        assert value.pop("language", [text]) == [text]  # such as gd, which is a language's code
         assert value.keys() == front_matter(PLAIN).keys()
         assert structure(page) == structure(PLAIN)
