@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import functools
 import math
 import types
 from collections.abc import Callable
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from hf_simtune.tellable import holds_secret
+from hf_simtune.tellable import holds_secret, secrets
 
 __all__ = [
     "NONE",
@@ -134,6 +135,9 @@ def _closest(value: Any, allowed: str) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+_hints = functools.cache(get_type_hints)  # a sweep asks for them thousands of times
+
+
 def problems(value: Any) -> list[str]:
     """What is wrong with each field of a dataclass whose fields were made here, by type and then by value."""
     return list(wrong_fields(value).values())
@@ -141,20 +145,20 @@ def problems(value: Any) -> list[str]:
 
 def mistyped(value: Any) -> set[str]:
     """The names of fields that hold something of another type than theirs, which no other check may read."""
-    hints = get_type_hints(type(value))
+    hints = _hints(value.__class__)
     return {spec.name for spec in dataclasses.fields(value) if not is_a(getattr(value, spec.name), hints[spec.name])}
 
 
 def wrong_fields(value: Any) -> dict[str, str]:
     """The sentences of ``problems`` by the name of the field."""
     found = {}
-    hints = get_type_hints(type(value))
+    hints, own = _hints(value.__class__), secrets()
     for spec in dataclasses.fields(value):
         held = getattr(value, spec.name)
         hint, wrong = hints[spec.name], spec.metadata["wrong"]
         flag = "--" + spec.name.replace("_", "-") if spec.metadata["flag"] else spec.name
         part = _cut(wrong(held)) if wrong and held is not None else ""
-        if holds_secret(_text(held)):
+        if holds_secret(_text(held), own):
             # Plan, record and card would keep it.
             found[spec.name] = (
                 f"{flag} holds a token or a password: it must be without; the Hub's token is taken from HF_TOKEN or "

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Collection
 from types import TracebackType
 
 __all__ = ["SECRET_NAME", "TOKEN", "guard", "holds_secret", "secrets", "spelled", "tell_uncaught", "tellable"]
@@ -48,13 +49,13 @@ def secrets() -> set[str]:
     return {value for value in found if len(value) >= SHORTEST}
 
 
-def holds_secret(text: str) -> bool:
-    """Whether a token, a password in an address or a long secret of this process stands in a text.
+def holds_secret(text: str, own: Collection[str]) -> bool:
+    """Whether a token, a password in an address or a long one of this process's own ``secrets`` stands in a text.
 
     A short one, such as a data base's, may be a word that stands there by chance.
     """
-    own = (secret for secret in secrets() if len(secret) >= LONG)
-    return bool(_TOKEN.search(text) or _LOGIN.search(text)) or any(secret in text for secret in own)
+    found = _TOKEN.search(text) or _LOGIN.search(text)
+    return bool(found) or any(len(secret) >= LONG and secret in text for secret in own)
 
 
 def tellable(text: str) -> str:
