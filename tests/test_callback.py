@@ -122,9 +122,9 @@ def test_the_base_is_what_score_says_of_the_untouched_model(
     assert record.report.base != record.report.tuned
 
 
-def test_leaks_are_told_and_nothing_is_dropped(folder: Path, tmp_path: Path) -> None:
-    leaky = load(ROWS).dataset.select_columns(["sentence1", "sentence2", "score"]).select(range(64))
-    callback = SimtuneCallback(ROWS)
+def test_leaks_are_told_and_nothing_is_dropped(folder: Path, tmp_path: Path, few: str) -> None:
+    leaky = load(few).dataset.select_columns(["sentence1", "sentence2", "score"]).select(range(64))
+    callback = SimtuneCallback(few)
     train(folder, leaky, tmp_path, callback, max_steps=2)
     assert callback.record is not None
     [leak] = callback.record.leakage
@@ -133,8 +133,10 @@ def test_leaks_are_told_and_nothing_is_dropped(folder: Path, tmp_path: Path) -> 
     assert callback.record.training.rows == 64
 
 
-def test_a_resumed_script_compares_with_the_base_it_began_with(folder: Path, rows: Dataset, tmp_path: Path) -> None:
-    whole = SimtuneCallback(ROWS)
+def test_a_resumed_script_compares_with_the_base_it_began_with(
+    folder: Path, rows: Dataset, tmp_path: Path, few: str
+) -> None:
+    whole = SimtuneCallback(few)
     train(folder, rows, tmp_path / "whole", whole)
     saving = {"save_strategy": "steps", "save_steps": 4}
 
@@ -142,8 +144,8 @@ def test_a_resumed_script_compares_with_the_base_it_began_with(folder: Path, row
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             control.should_training_stop = state.global_step == 5
 
-    train(folder, rows, tmp_path / "cut", SimtuneCallback(ROWS), Stop(), **saving)
-    again = SimtuneCallback(ROWS)
+    train(folder, rows, tmp_path / "cut", SimtuneCallback(few), Stop(), **saving)
+    again = SimtuneCallback(few)
     train(folder, rows, tmp_path / "cut", again, resume=str(tmp_path / "cut" / "checkpoint-4"), **saving)
     assert whole.record is not None
     assert again.record is not None
@@ -153,11 +155,11 @@ def test_a_resumed_script_compares_with_the_base_it_began_with(folder: Path, row
 
 
 def test_a_resume_without_the_first_starts_scores_claims_nothing(
-    folder: Path, rows: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    folder: Path, rows: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture, few: str
 ) -> None:
     saving = {"save_strategy": "steps", "save_steps": 4}
     train(folder, rows, tmp_path, **saving)
-    callback = SimtuneCallback(ROWS)
+    callback = SimtuneCallback(few)
     with caplog.at_level(logging.WARNING, logger="hf_simtune"):
         train(folder, rows, tmp_path, callback, resume=str(tmp_path / "checkpoint-4"), **saving)
     assert callback.record is None
@@ -165,7 +167,7 @@ def test_a_resume_without_the_first_starts_scores_claims_nothing(
     assert not (tmp_path / "simtune" / "record.json").exists()
 
 
-def test_sparse_encoders_too(rows: Dataset, tmp_path: Path) -> None:
+def test_sparse_encoders_too(rows: Dataset, tmp_path: Path, few: str) -> None:
     folder = tiny_splade(tmp_path / "splade")
 
     def run(out: str, *callbacks: TrainerCallback) -> str:
@@ -182,7 +184,7 @@ def test_sparse_encoders_too(rows: Dataset, tmp_path: Path) -> None:
         trainer.train()
         return weights_sha256(model)
 
-    callback = SimtuneCallback(ROWS)
+    callback = SimtuneCallback(few)
     assert run("with", callback) == run("without")
     assert callback.record is not None
     assert callback.record.base.kind == "splade"
@@ -213,7 +215,7 @@ def test_data_named_without_a_split_is_its_test_split(name: str, taken: str) -> 
 
 
 def test_the_best_checkpoint_is_what_is_scored_where_the_trainer_restores_it(
-    folder: Path, rows: Dataset, tmp_path: Path
+    folder: Path, rows: Dataset, tmp_path: Path, few: str
 ) -> None:
     class Falling(BaseEvaluator):
         """Says that the first checkpoint is the best one."""
@@ -224,7 +226,7 @@ def test_the_best_checkpoint_is_what_is_scored_where_the_trainer_restores_it(
             return {"made_up": -float(steps)}
 
     model = SentenceTransformer(str(folder), device="cpu")
-    callback = SimtuneCallback(ROWS)
+    callback = SimtuneCallback(few)
     trainer = SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
@@ -259,29 +261,29 @@ class Dies(TrainerCallback):
 
 
 def test_a_training_that_broke_off_leaves_no_record_of_the_one_before(
-    folder: Path, rows: Dataset, tmp_path: Path
+    folder: Path, rows: Dataset, tmp_path: Path, few: str
 ) -> None:
     record = tmp_path / "simtune" / "record.json"
-    callback = SimtuneCallback(ROWS)
+    callback = SimtuneCallback(few)
     train(folder, rows, tmp_path, callback, max_steps=1)
     assert record.is_file()
     with pytest.raises(KeyboardInterrupt):
-        train(folder, rows, tmp_path, SimtuneCallback(ROWS), Dies(), max_steps=1)
+        train(folder, rows, tmp_path, SimtuneCallback(few), Dies(), max_steps=1)
     assert not record.is_file(), "the record is of the first training, and the base's scores of the second"
     train(folder, rows, tmp_path, callback, max_steps=1)
     assert record.is_file()
 
 
-def test_two_scripts_do_not_work_in_one_folder(folder: Path, rows: Dataset, tmp_path: Path) -> None:
+def test_two_scripts_do_not_work_in_one_folder(folder: Path, rows: Dataset, tmp_path: Path, few: str) -> None:
     place = tmp_path / "simtune"
     place.mkdir()
     with held(place, place / "_lock"), pytest.raises(RequestError, match="another process works in"):
-        train(folder, rows, tmp_path, SimtuneCallback(ROWS), max_steps=1)
+        train(folder, rows, tmp_path, SimtuneCallback(few), max_steps=1)
     assert not list(place.glob("*.npz"))
 
 
-def test_a_model_of_a_folder_gives_its_name_and_no_path(folder: Path, rows: Dataset, tmp_path: Path) -> None:
-    callback = SimtuneCallback(ROWS, name="mine")
+def test_a_model_of_a_folder_gives_its_name_and_no_path(folder: Path, rows: Dataset, tmp_path: Path, few: str) -> None:
+    callback = SimtuneCallback(few, name="mine")
     train(tiny_model(tmp_path / "mymodel"), rows, tmp_path / "out", callback, max_steps=1)
     text = (tmp_path / "out" / "simtune" / "record.json").read_text(encoding="utf-8")
     assert str(tmp_path) not in text
@@ -290,9 +292,9 @@ def test_a_model_of_a_folder_gives_its_name_and_no_path(folder: Path, rows: Data
 
 
 def test_a_callback_that_is_used_twice_compares_each_training_with_its_own_base(
-    folder: Path, rows: Dataset, tmp_path: Path
+    folder: Path, rows: Dataset, tmp_path: Path, few: str
 ) -> None:
-    callback = SimtuneCallback(ROWS)
+    callback = SimtuneCallback(few)
     first, _ = train(folder, rows, tmp_path / "one", callback, max_steps=2)
     kept = callback.record
     other = tiny_model(tmp_path / "other", seed=1)
@@ -304,10 +306,10 @@ def test_a_callback_that_is_used_twice_compares_each_training_with_its_own_base(
     assert callback.record.base != kept.base
 
 
-def test_leaks_are_looked_for_in_several_training_sets(folder: Path, rows: Dataset, tmp_path: Path) -> None:
-    leaky = load(ROWS).dataset.select_columns(["sentence1", "sentence2", "score"]).select(range(32))
+def test_leaks_are_looked_for_in_several_training_sets(folder: Path, rows: Dataset, tmp_path: Path, few: str) -> None:
+    leaky = load(few).dataset.select_columns(["sentence1", "sentence2", "score"]).select(range(32))
     model = SentenceTransformer(str(folder), device="cpu")
-    callback = SimtuneCallback(ROWS)
+    callback = SimtuneCallback(few)
     SentenceTransformerTrainer(
         model=model,
         args=SentenceTransformerTrainingArguments(
@@ -406,25 +408,22 @@ def test_several_prompts_are_told_and_none_is_taken(
 
 PROCESS = """
 import json
-import json
 import logging
 import os
-import subprocess
-import sys
 import sys
 from pathlib import Path
 import torch
 from datasets import Dataset
-from test_callback import ROWS, train
+from test_callback import train
 from hf_simtune import SimtuneCallback
 from hf_simtune.weights import weights_sha256
 
 logging.basicConfig()
 logging.getLogger("hf_simtune").setLevel("INFO")
-folder, rows, out = map(Path, sys.argv[1:])
+folder, rows, few, out = map(Path, sys.argv[1:])
 rows = Dataset.from_json(str(rows), cache_dir=str(out / "cache"))
 plain, expected = train(folder, rows, out / "plain")
-callback = SimtuneCallback(ROWS)
+callback = SimtuneCallback(str(few))
 watched, seen = train(folder, rows, out / "watched", callback)
 found = {
     "processes": torch.distributed.get_world_size(),
@@ -440,7 +439,7 @@ torch.distributed.destroy_process_group()
 
 @pytest.mark.slow
 def test_of_two_processes_the_first_scores_and_both_train_as_without(
-    folder: Path, rows: Dataset, tmp_path: Path
+    folder: Path, rows: Dataset, tmp_path: Path, few: str
 ) -> None:
     script, data = tmp_path / "script.py", tmp_path / "rows.jsonl"
     script.write_text(PROCESS, encoding="utf-8")
@@ -451,7 +450,7 @@ def test_of_two_processes_the_first_scores_and_both_train_as_without(
         "PYTHONPATH": os.pathsep.join([str(CHECKOUT), str(CHECKOUT / "tests"), os.environ.get("PYTHONPATH", "")]),
     }
     launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = forked.run([*launch, str(script), str(folder), str(data), str(tmp_path)], env=environment)
+    done = forked.run([*launch, str(script), str(folder), str(data), few, str(tmp_path)], env=environment)
     assert done.returncode == 0, done.stderr[-4000:]
     steps = 2 * 96 // (2 * 16)
     for process in range(2):

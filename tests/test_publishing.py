@@ -235,12 +235,12 @@ def test_a_tag_that_somebody_else_set_meanwhile_stays_where_it_is(place: Place, 
 
 def test_faults_at_every_request_leave_the_old_state_or_the_new_one() -> None:
     """A few cases of ``make torture``, a fault at each request; and one commit a file is found to be no release."""
-    words = [sys.executable, str(CHECKOUT / "tests" / "publish_torture.py"), "--every", "31"]
+    words = [sys.executable, str(CHECKOUT / "tests" / "publish_torture.py"), "--every", "61"]
     environment = {**os.environ, "PYTHONPATH": str(CHECKOUT), "HF_HUB_OFFLINE": "0"}
     done = subprocess.run(words, capture_output=True, text=True, env=environment, timeout=500)
     assert done.returncode == 0, done.stderr[-3000:]
     counted = json.loads(done.stdout.splitlines()[-1])
-    assert counted["cases"] > 20 and 0 < counted["refused"] < counted["cases"] and counted["mixtures by hand"] > 0
+    assert counted["cases"] > 10 and 0 < counted["refused"] < counted["cases"] and counted["mixtures by hand"] > 0
 
 
 def test_a_run_with_something_against_it_is_refused_by_name_and_its_card_says_what_was_allowed(

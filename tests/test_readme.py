@@ -263,11 +263,13 @@ def test_the_pictures_in_the_tree_are_those_of_the_records_and_few_bytes() -> No
     """Pixel by pixel, not byte by byte: another build of matplotlib's libraries may draw a rim differently."""
     size = 0
     for runs in reference.records(CHECKOUT / "model_cards").values():
-        for path, record in runs:
-            drawn = reference.pictures(path, record)
+        for place, (path, record) in enumerate(runs):
             there = {file.name: file.read_bytes() for file in (path / reference.PICTURES).glob("*")}
-            assert set(there) == set(drawn), path
             size += sum(map(len, there.values()))
+            if place:  # drawing all of them takes a minute: of each recipe the first
+                continue
+            drawn = reference.pictures(path, record)
+            assert set(there) == set(drawn), path
             for name, content in drawn.items():
                 one, other = pixels(content), pixels(there[name])
                 assert one.shape == other.shape and np.abs(one - other).mean() < 0.005, f"{path.parent.name}: {name}"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from fake_runs import FakeRuns, record_of
+from few_rows import few_rows
 from tiny import tiny_model
 
 from hf_simtune import model_names, several, several_page
@@ -192,8 +193,10 @@ def test_an_undefined_score_is_called_so(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_two_tiny_models_are_tuned_one_after_the_other(tmp_path: Path) -> None:
     models = [str(tiny_model(tmp_path / name, seed=seed)) for seed, name in enumerate(("first", "second"))]
+    select_on, report_on = few_rows(tmp_path)
+    settings = {"train_rows": 32, "batch_size": 16, "evaluations": 1, "precision": "fp32"}
     recipe = dataclasses.replace(
-        RECIPE, train_data="builtin:sports/scored:train", train_rows=32, batch_size=16, evaluations=1, precision="fp32"
+        RECIPE, train_data="builtin:sports/scored:train", select_on=select_on, report_on=report_on, **settings
     )
     made = several.tune_several(recipe, models, out=tmp_path / "runs")
     assert states(made) == ["done", "done"]

@@ -15,6 +15,7 @@ from statistics import fmean
 import pytest
 from conftest import CHECKOUT
 from fake_runs import FakeRuns, record_of
+from few_rows import few_rows
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import tiny_model
@@ -402,8 +403,6 @@ SMALL = {
     "name": "small",
     "train_data": "builtin:sports/scored:train",
     "train_rows": 32,
-    "select_on": "builtin:sports/scored:validation",
-    "report_on": "builtin:sports/scored:test",
     "batch_size": 16,
     "learning_rate": 1e-3,
     "evaluations": 1,
@@ -414,11 +413,12 @@ LOSSES = {"loss": ("cosent", "cosine")}
 
 @pytest.mark.slow
 def test_a_sweep_that_is_killed_between_cells_goes_on_with_the_next(tmp_path: Path) -> None:
-    model = tiny_model(tmp_path / "tiny")
+    scored = dict(zip(("select_on", "report_on"), few_rows(tmp_path), strict=True))
+    recipe = SMALL | scored | {"model": str(tiny_model(tmp_path / "tiny"))}
     code = (
-        f"import sys; sys.path.insert(0, {str(CHECKOUT / 'tests')!r}); from test_sweep import LOSSES, SMALL; "
+        f"import sys; sys.path.insert(0, {str(CHECKOUT / 'tests')!r}); from test_sweep import LOSSES; "
         "import torch; torch.set_num_threads(1); from hf_simtune import Recipe, sweeping; "
-        f"sweeping.sweep(Recipe(model={str(model)!r}, **SMALL), LOSSES, out={str(tmp_path / 'killed')!r})"
+        f"sweeping.sweep(Recipe(**{recipe!r}), LOSSES, out={str(tmp_path / 'killed')!r})"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=CHECKOUT, stderr=subprocess.DEVNULL, env=os.environ)
     deadline = time.monotonic() + 300

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import CHECKOUT
+from few_rows import few_rows
 from sentence_transformers import SentenceTransformer
 from tiny import tiny_model
 from torch import nn
@@ -27,15 +28,15 @@ from hf_simtune.stopwatch import FILE
 
 
 def small(model: Path, **changes: object) -> Recipe:
-    """A run of a few seconds on the built-in corpus."""
+    """A run of two seconds on the built-in corpus; what it is scored on lies beside the model."""
+    if "report_on" not in changes:
+        changes = dict(zip(("select_on", "report_on"), few_rows(model.parent), strict=True)) | changes
     recipe = Recipe(
         name="small",
         title="a small run",
         model=str(model),
         train_data="builtin:sports/scored:train",
         train_rows=96,
-        select_on="builtin:sports/scored:validation",
-        report_on="builtin:sports/scored:test",
         batch_size=16,
         learning_rate=1e-3,
         evaluations=3,
@@ -90,7 +91,9 @@ def test_a_run_folder_holds_what_it_promises(finished: tuple[Path, RunRecord]) -
     assert (folder / "model" / "model.safetensors").is_file()
 
 
-def test_the_saved_model_loads_without_us_and_scores_what_the_record_says(finished: tuple[Path, RunRecord]) -> None:
+def test_the_saved_model_loads_without_us_and_scores_what_the_record_says(
+    model: Path, finished: tuple[Path, RunRecord]
+) -> None:
     folder, record = finished
     code = (
         "import sys, json; from sentence_transformers import SentenceTransformer as S;"
@@ -101,7 +104,7 @@ def test_the_saved_model_loads_without_us_and_scores_what_the_record_says(finish
     assert done.stdout.strip().endswith("(2, 32)")
     from hf_simtune import score
 
-    again = score(str(folder / "model"), "builtin:sports/scored:test").score
+    again = score(str(folder / "model"), few_rows(model.parent)[1]).score
     assert again == record.report.tuned
 
 
@@ -112,7 +115,7 @@ def test_the_scores_file_alone_gives_the_comparison_again(finished: tuple[Path, 
     parts = {part.role: part for part in scores_file.read(folder / "scores.parquet")}
     assert set(parts) == {"report", "select"}
     assert record.report.comparison is not None
-    assert len(parts["report"].row) == record.report.comparison.n == 1000
+    assert len(parts["report"].row) == record.report.comparison.n == 100
     _, [(_, comparison)] = compare([str(folder)], seed=record.recipe["seed"])
     assert comparison == record.report.comparison
 
@@ -153,11 +156,11 @@ def test_a_score_in_a_bf16_run_is_that_of_the_same_weights_after_it(model: Path,
     assert select.tuned.spearman == pytest.approx(best.spearman, abs=1e-7)
 
 
-def test_neither_record_nor_card_holds_a_path_or_a_rows_text(finished: tuple[Path, RunRecord]) -> None:
+def test_neither_record_nor_card_holds_a_path_or_a_rows_text(model: Path, finished: tuple[Path, RunRecord]) -> None:
     from hf_simtune.data.load import load
 
     folder, _ = finished
-    texts = [str(row["sentence1"]) for row in load("builtin:sports/scored:test").dataset]
+    texts = [str(row["sentence1"]) for row in load(few_rows(model.parent)[1]).dataset]
     for name in ("record.json", "README.md"):
         content = (folder / name).read_text(encoding="utf-8")
         assert str(folder.parent) not in content
