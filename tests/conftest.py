@@ -52,7 +52,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="module", autouse=True)
 def _settled() -> None:
-    """What the libraries hold is looked at once a file for what may be freed: a fifth of the time went there."""
+    """What the libraries hold is looked at once a file for what may be freed, and not at each collection."""
+    import hypothesis  # noqa: F401 - now, as it asks who refers to what, and what is frozen is not found
+
     gc.collect()
     gc.freeze()
 

@@ -11,6 +11,7 @@ import forked
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
+from few_rows import few_rows
 from sentence_transformers import (
     SentenceTransformer,
     SentenceTransformerTrainer,
@@ -26,7 +27,6 @@ from tiny import tiny_model, tiny_splade
 from transformers import TrainerCallback
 
 from hf_simtune import SimtuneCallback, scores_file, script_facts, writing
-from hf_simtune.data import export
 from hf_simtune.data.load import load
 from hf_simtune.errors import RequestError
 from hf_simtune.evaluation.compare import verdict_sentence
@@ -46,9 +46,7 @@ def rows() -> Dataset:
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> str:
-    path = tmp_path_factory.mktemp("few") / "few.csv"
-    export.sports(str(path), shape="scored", split="test", rows=120)
-    return str(path)
+    return few_rows(tmp_path_factory.mktemp("few"))[1]
 
 
 def train(

@@ -266,7 +266,7 @@ def test_the_pictures_in_the_tree_are_those_of_the_records_and_few_bytes() -> No
         for place, (path, record) in enumerate(runs):
             there = {file.name: file.read_bytes() for file in (path / reference.PICTURES).glob("*")}
             size += sum(map(len, there.values()))
-            if place:  # drawing all of them takes a minute: of each recipe the first
+            if place:  # for want of time: of each recipe the first
                 continue
             drawn = reference.pictures(path, record)
             assert set(there) == set(drawn), path

@@ -28,7 +28,7 @@ from hf_simtune.stopwatch import FILE
 
 
 def small(model: Path, **changes: object) -> Recipe:
-    """A run of two seconds on the built-in corpus; what it is scored on lies beside the model."""
+    """A run of a few seconds on the built-in corpus; what it is scored on lies beside the model."""
     if "report_on" not in changes:
         changes = dict(zip(("select_on", "report_on"), few_rows(model.parent), strict=True)) | changes
     recipe = Recipe(
