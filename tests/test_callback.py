@@ -333,8 +333,8 @@ def test_the_verdict_and_the_card_are_told_where_no_log_is_shown(
     comparison = callback.record.report.comparison
     assert comparison is not None
     assert told == [
-        "hf_simtune: scoring the untouched model on few.csv",
-        f"hf_simtune: few.csv: {verdict_sentence(comparison)}",
+        f"hf_simtune: scoring the untouched model on {Path(few).name}",
+        f"hf_simtune: {Path(few).name}: {verdict_sentence(comparison)}",
         f"hf_simtune: card, report and record: {tmp_path / 'simtune'}",
     ]
 
