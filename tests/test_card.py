@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from sample_record import HOSTILE
+from sample_ways import SAMPLES
 
 from hf_simtune.card import Release, render
 from hf_simtune.card_metadata import check_metadata, metadata
@@ -64,7 +65,7 @@ CARDS = ("improved", "no_evidence", "lora", "splade", "csr", "matryoshka", "scri
 @pytest.mark.parametrize("name", CARDS)
 def test_the_whole_card_is_the_golden_one(name: str) -> None:
     path = GOLDEN / f"card_{name}.md"
-    page = render(getattr(sample_record, name)())
+    page = render(SAMPLES[name]())
     if os.environ.get("UPDATE_GOLDEN") == "1":
         path.write_text(page, encoding="utf-8")
     assert page == path.read_text(encoding="utf-8")
@@ -72,7 +73,7 @@ def test_the_whole_card_is_the_golden_one(name: str) -> None:
 
 def released(name: str) -> str:
     """The card of a release; with all that speaks against the run, as it was allowed."""
-    record = getattr(sample_record, name)()
+    record = SAMPLES[name]()
     leak = dataclasses.replace(record.leakage[0], pairs_exact=3, rows_dropped=0)
     record = dataclasses.replace(record, leakage=(leak, *record.leakage[1:])) if name == "no_evidence" else record
     reasons = against(record, "other", searched=False) if name == "no_evidence" else []

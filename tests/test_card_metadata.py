@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 import sample_record
+import sample_ways
 from huggingface_hub import ModelCard, ModelCardData
+from sample_ways import SAMPLES
 from sentence_transformers.sparse_encoder.model_card import SparseEncoderModelCardData
 
 from hf_simtune import catalogue
@@ -21,7 +23,7 @@ from hf_simtune.record import ModelFacts
 
 @pytest.mark.parametrize("name", ["improved", "no_evidence", "lora", "splade", "csr", "matryoshka", "script"])
 def test_metadata_passes_the_check_and_survives_the_hubs_own_classes(name: str) -> None:
-    record = getattr(sample_record, name)()
+    record = SAMPLES[name]()
     value = metadata(record)
     assert check_metadata(value) == []
     assert ModelCard(render(record)).data.to_dict() == value
@@ -59,7 +61,7 @@ def test_names_that_are_not_on_the_hub_stay_out_of_the_metadata() -> None:
 
 
 def test_a_stand_in_claims_nothing_of_the_model_in_whose_place_it_stood() -> None:
-    record = sample_record.splade()
+    record = sample_ways.splade()
     value = metadata(record)
     assert "stand-in" in value["tags"]
     assert "model-index" not in value
@@ -77,7 +79,7 @@ def test_a_stand_in_claims_nothing_of_the_model_in_whose_place_it_stood() -> Non
 @pytest.mark.parametrize(("name", "kind"), [("splade", "splade"), ("csr", "csr")])
 def test_a_sparse_encoder_is_listed_as_the_library_lists_its_own(name: str, kind: str) -> None:
     own = SparseEncoderModelCardData()  # the library's own card
-    value = metadata(getattr(sample_record, name)())
+    value = metadata(SAMPLES[name]())
     assert value["tags"][: len(own.tags) + 1] == [*own.tags, kind]
     assert "sentence-similarity" not in value["tags"]
     assert value["pipeline_tag"] == "feature-extraction"
@@ -85,13 +87,13 @@ def test_a_sparse_encoder_is_listed_as_the_library_lists_its_own(name: str, kind
 
 @pytest.mark.parametrize(("saved", "relation"), [("adapter", "adapter"), ("merged", "finetune"), ("model", "finetune")])
 def test_only_a_model_that_needs_its_base_is_called_an_adapter_of_it(saved: str, relation: str) -> None:
-    value = metadata(dataclasses.replace(sample_record.lora(), saved=saved))
+    value = metadata(dataclasses.replace(sample_ways.lora(), saved=saved))
     assert value["base_model_relation"] == relation
     assert "lora" in value["tags"]
 
 
 def test_every_data_set_and_every_loss_of_a_run_is_listed_once() -> None:
-    record = sample_record.lora()
+    record = sample_ways.lora()
     value = metadata(record)
     assert value["datasets"] == ["embedding-data/sentence-compression", "sentence-transformers/all-nli"]
     assert f"dataset_size:{271_014 + 557_850}" in value["tags"]
@@ -104,7 +106,7 @@ def test_every_data_set_and_every_loss_of_a_run_is_listed_once() -> None:
 
 
 def test_what_a_script_did_not_tell_is_not_listed() -> None:
-    value = metadata(sample_record.script())
+    value = metadata(sample_ways.script())
     assert "datasets" not in value
     assert not any(tag.startswith(("loss:", "dataset_size:")) for tag in value["tags"])
     assert "base-unchanged" not in value["tags"]

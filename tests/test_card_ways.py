@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 import sample_record
+import sample_ways
 from conftest import CHECKOUT
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from sample_record import HOSTILE
+from sample_ways import SAMPLES
 from test_card import CARDS, front_matter, inline_kinds, markdown, outside_fences, section, structure
 
 from hf_simtune.card import render
@@ -45,7 +47,7 @@ def test_every_record_of_a_reference_run_still_makes_a_card() -> None:
 
 @pytest.mark.parametrize("name", CARDS)
 def test_the_code_of_every_card_is_python_and_loads_the_right_class(name: str) -> None:
-    record = getattr(sample_record, name)()
+    record = SAMPLES[name]()
     (code,) = re.findall(r"```python\n(.*?)```", render(record), re.DOTALL)
     ast.parse(code)
     wanted, other = "SparseEncoder", "SentenceTransformer"
@@ -58,12 +60,12 @@ def test_the_code_of_every_card_is_python_and_loads_the_right_class(name: str) -
 
 @pytest.mark.parametrize("name", CARDS)
 def test_no_card_shows_what_is_no_figure(name: str) -> None:
-    page = markdown(render(getattr(sample_record, name)()))
+    page = markdown(render(SAMPLES[name]()))
     assert not re.search(r"\bnan\b|\bNone\b|\binf\b|\(no name\)|\n\n\n", page)
 
 
 def test_a_stand_in_is_called_one_in_the_first_lines_and_wherever_scores_stand() -> None:
-    record = sample_record.splade()
+    record = sample_ways.splade()
     page = render(record)
     title, first = opening(page).split("\n\n", 1)
     assert title.endswith("(STAND-IN)")
@@ -78,7 +80,7 @@ def test_a_stand_in_is_called_one_in_the_first_lines_and_wherever_scores_stand()
 
 @pytest.mark.parametrize("name", ["splade", "csr"])
 def test_a_base_that_starts_untrained_gets_no_verdict_whatever_the_figures(name: str) -> None:
-    record = getattr(sample_record, name)()
+    record = SAMPLES[name]()
     assert record.verdict == NO_VERDICT
     comparison = record.report.comparison
     assert comparison
@@ -97,13 +99,11 @@ def test_a_base_that_starts_untrained_gets_no_verdict_whatever_the_figures(name:
 
 
 def test_the_table_of_a_sparse_encoder_has_its_active_dimensions_and_sparsity_in_every_row() -> None:
-    rows = [
-        line for line in section(render(sample_record.splade()), "Before and after").splitlines() if line[:1] == "|"
-    ]
+    rows = [line for line in section(render(sample_ways.splade()), "Before and after").splitlines() if line[:1] == "|"]
     assert len(rows) == 4
     assert {row.count("|") for row in rows} == {10}
     assert "15,310.4 → 212.7 | 49.84 % → 99.30 % |" in rows[2]
-    record = sample_record.csr()
+    record = sample_ways.csr()
     tuned = dataclasses.replace(record.report.tuned, active_dimensions=None, sparsity=None)
     report = dataclasses.replace(record.report, tuned=tuned)
     page = render(dataclasses.replace(record, evaluations=(report, *record.evaluations[1:])))
@@ -123,7 +123,7 @@ def test_a_share_is_shown_as_none_or_all_only_where_it_is(value: float, digits: 
 
 
 def test_probes_stand_in_a_table_of_their_own_with_their_answers() -> None:
-    page = section(render(sample_record.matryoshka()), "Before and after")
+    page = section(render(sample_ways.matryoshka()), "Before and after")
     table, probes = page.split("\n### Probes", 1)
     assert "sick" not in table
     assert "forum.csv" not in table
@@ -134,7 +134,7 @@ def test_probes_stand_in_a_table_of_their_own_with_their_answers() -> None:
 
 
 def test_a_probe_without_an_interval_or_of_an_untrained_base_answers_nothing() -> None:
-    record = sample_record.matryoshka()
+    record = sample_ways.matryoshka()
     *rest, probe = record.evaluations
     silent = dataclasses.replace(record, evaluations=(*rest, dataclasses.replace(probe, comparison=None)))
     assert "| 66.00 | 64.50 | not compared | – | cannot tell |" in render(silent)  # noqa: RUF001
@@ -145,7 +145,7 @@ def test_a_probe_without_an_interval_or_of_an_untrained_base_answers_nothing() -
 
 
 def test_cut_embeddings_have_a_score_for_each_size_and_one_for_the_whole() -> None:
-    record = sample_record.matryoshka()
+    record = sample_ways.matryoshka()
     page = section(render(record), "Before and after")
     assert "| 384 (all) | 70.00 | 72.25 |\n| 128 | 67.10 | 71.50 |\n| 64 | 64.20 | 70.12 |\n" in page
     report = dataclasses.replace(record.report, truncated=record.report.truncated[1:])
@@ -158,18 +158,18 @@ def test_cut_embeddings_have_a_score_for_each_size_and_one_for_the_whole() -> No
 
 
 def test_findings_are_told_with_the_step_and_whether_it_is_the_one_that_is_scored() -> None:
-    lying = section(render(sample_record.lora()), "How the embeddings lie")
+    lying = section(render(sample_ways.lora()), "How the embeddings lie")
     assert "- **Collapsed at step 1,203** (" in lying
     assert "found in 2 of 5 measurements, the step that is scored among them." in lying
     assert "- Narrowing at step 602 (" in lying  # a note, not in bold
     assert lying.index("Collapsed") < lying.index("Narrowing")
     assert "| base | 0.040 | -3.710 | 88.2 | 0.131 |\n| step 1,203 | 0.930 | -0.310 | 6.7 | 0.062 |\n" in lying
-    assert "- **Dense at the base, step 0**" in render(sample_record.splade())
-    assert "- No collapse in 2 measurements." in render(sample_record.matryoshka())
+    assert "- **Dense at the base, step 0**" in render(sample_ways.splade())
+    assert "- No collapse in 2 measurements." in render(sample_ways.matryoshka())
 
 
 def test_a_step_that_was_not_measured_is_not_said_to_be_healthy() -> None:
-    record = changed(sample_record.matryoshka(), best_step=902)
+    record = changed(sample_ways.matryoshka(), best_step=902)
     lying = section(render(record), "How the embeddings lie")
     assert "- Step 902, which is scored, was not measured." in lying
     assert "| step" not in lying
@@ -179,7 +179,7 @@ def test_a_step_that_was_not_measured_is_not_said_to_be_healthy() -> None:
 
 
 def test_what_it_means_for_an_index_and_for_the_spread_is_told_where_it_was_measured() -> None:
-    record = sample_record.matryoshka()
+    record = sample_ways.matryoshka()
     lying = section(render(dataclasses.replace(record, health=())), "How the embeddings lie")
     assert "- Spread of similarities, wider: the standard deviation ×100 " in lying  # noqa: RUF001
     assert "- Old index: rebuild it, as queries find less where old and new vectors meet. " in lying
@@ -194,7 +194,7 @@ def test_what_it_means_for_an_index_and_for_the_spread_is_told_where_it_was_meas
 
 
 def test_a_kept_step_that_another_outscored_is_not_called_the_best() -> None:
-    record = changed(sample_record.lora(), best_step=602)
+    record = changed(sample_ways.lora(), best_step=602)
     page = render(record)
     assert "Step 602 scored best of those with healthy embeddings on the rows that choose" in page
     none = render(changed(record, best_step=0))
@@ -204,7 +204,7 @@ def test_a_kept_step_that_another_outscored_is_not_called_the_best() -> None:
 
 
 def test_adapters_are_told_with_their_share_and_how_they_are_loaded() -> None:
-    record = sample_record.lora()
+    record = sample_ways.lora()
     page = render(record)
     model = section(page, "Model\n")
     assert "| trained | – | 0.8 % of 22,897,536 parameters: LoRA r=16 alpha=32 targets=query,value |" in model  # noqa: RUF001
@@ -215,18 +215,18 @@ def test_adapters_are_told_with_their_share_and_how_they_are_loaded() -> None:
     merged = dataclasses.replace(record, saved="merged")
     assert "a plain model: the adapters are merged into the base's weights" in section(render(merged), "Model\n")
     assert "needs neither `peft` nor its base" in section(render(merged), "Use it")
-    whole = render(sample_record.matryoshka())
+    whole = render(sample_ways.matryoshka())
     assert "| trained | – | all 22,713,216 parameters |" in whole  # noqa: RUF001
     assert "peft" not in whole
 
 
 def test_the_prompt_is_shown_with_the_spaces_at_its_ends() -> None:
-    assert '| prompt, before each text | `"sentence: "` | `"sentence: "` |' in render(sample_record.lora())
+    assert '| prompt, before each text | `"sentence: "` | `"sentence: "` |' in render(sample_ways.lora())
     assert "prompt" not in render(sample_record.improved())
 
 
 def test_further_data_mined_negatives_and_an_early_end_are_told() -> None:
-    page = render(sample_record.lora())
+    page = render(sample_ways.lora())
     assert (
         "on 271,014 pairs with mined negatives from `embedding-data/sentence-compression:train` with "
         "`MultipleNegativesRankingLoss`, and on 557,850 triplets from [sentence-transformers/all-nli/triplet:train]"
@@ -246,8 +246,8 @@ def test_settings_that_decided_nothing_are_left_out() -> None:
     training = section(render(sample_record.improved()), "Training")
     for name in ("mini_batch", "flops_weight", "negative_margin", "mine_negatives", "merge", "on_collapse", "lora"):
         assert f"| {name} |" not in training
-    assert "| flops_weight | 0.003 |" in section(render(sample_record.splade()), "Training")
-    assert "| active_dims | 64 |" in section(render(sample_record.csr()), "Training")
+    assert "| flops_weight | 0.003 |" in section(render(sample_ways.splade()), "Training")
+    assert "| active_dims | 64 |" in section(render(sample_ways.csr()), "Training")
     record = sample_record.improved()
     saving = dataclasses.replace(record, recipe=record.recipe | {"gradient_checkpointing": True})
     assert "| gradient_checkpointing | yes |" in section(render(saving), "Training")
@@ -268,7 +268,7 @@ def test_rows_that_a_program_graded_are_told_from_those_that_people_did() -> Non
 
 
 def test_the_card_of_a_script_says_what_is_not_known_and_names_no_command() -> None:
-    page = render(sample_record.script())
+    page = render(sample_ways.script())
     assert "trained by a script of the user's own, with `SimtuneCallback`, on rows of the script's own" in opening(page)
     assert "whether the script chose anything on them is not known" in opening(page)
     reproduce = section(page, "Reproduce it")
@@ -289,7 +289,7 @@ def test_the_card_of_a_script_says_what_is_not_known_and_names_no_command() -> N
 
 def test_what_a_script_did_tell_is_told() -> None:
     record = changed(
-        sample_record.script(),
+        sample_ways.script(),
         best_step=300,
         rows=4000,
         loss="CoSENTLoss and SpladeLoss",
@@ -318,7 +318,7 @@ def test_what_a_script_did_tell_is_told() -> None:
 
 
 def test_arguments_of_a_script_that_name_a_place_or_hold_a_secret_stay_out() -> None:
-    record = sample_record.script()
+    record = sample_ways.script()
     names = (
         *("output_dir", "logging_dir", "hub_token", "resume_from_checkpoint", "deepspeed", "run_name"),
         *("push_to_hub_token", "fsdp_config", "data_file", "cache_path"),
@@ -349,7 +349,7 @@ def test_a_picture_elsewhere_is_refused(path: str) -> None:
 
 def hostile(text: str) -> tuple[RunRecord, ...]:
     """Records with ``text`` wherever the newer facts can hold some."""
-    record, reindex = sample_record.lora(), sample_record.matryoshka().reindex
+    record, reindex = sample_ways.lora(), sample_ways.matryoshka().reindex
     assert record.training.mined
     assert reindex
     source = dataclasses.replace(record.training.source, name=text, kind="file", config=None, split=None, part=text)
@@ -368,12 +368,12 @@ def hostile(text: str) -> tuple[RunRecord, ...]:
         ),
         evaluations=(
             *record.evaluations,
-            dataclasses.replace(sample_record.matryoshka().evaluations[-1], source=source),
+            dataclasses.replace(sample_ways.matryoshka().evaluations[-1], source=source),
         ),
         health=(dataclasses.replace(record.health[-1], findings=(text,)),),
         reindex=dataclasses.replace(reindex, reason=text),
     )
-    script = sample_record.script()
+    script = sample_ways.script()
     script = dataclasses.replace(
         changed(
             script,

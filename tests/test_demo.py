@@ -23,6 +23,7 @@ from conftest import CHECKOUT
 from fake_runs import record_of
 from loopback_hub import LoopbackHub
 from published import teachable
+from sample_ways import SAMPLES
 from sentence_transformers import SentenceTransformer, util
 from test_tuning import small
 from tiny import tiny_model, tiny_splade
@@ -144,7 +145,7 @@ def test_a_change_is_that_of_the_figures_shown() -> None:
 
 @pytest.mark.parametrize("name", ["improved", "no_evidence", "csr", "lora", "matryoshka", "script", "splade"])
 def test_the_page_answers_as_the_report_does(name: str) -> None:
-    record = getattr(sample_record, name)()
+    record = SAMPLES[name]()
     held = json.loads(json.dumps(dataclasses.asdict(record)))
     assert told.verdict(held) == record.verdict and f">{record.verdict}<" in told.heading(held)
     for evaluation in held["evaluations"]:

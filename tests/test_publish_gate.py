@@ -6,7 +6,8 @@ import dataclasses
 from collections.abc import Callable, Sequence
 
 import pytest
-from sample_record import csr, improved, lora, matryoshka, no_evidence, splade
+from sample_record import improved, no_evidence
+from sample_ways import csr, lora, matryoshka, splade
 
 from hf_simtune.errors import RequestError
 from hf_simtune.publish_gate import Reason, against, checked, unknown

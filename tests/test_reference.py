@@ -12,6 +12,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 import sample_record
+import sample_ways
 from conftest import CHECKOUT
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -26,10 +27,10 @@ from hf_simtune.wording import interval
 BUILDERS = (
     sample_record.improved,
     sample_record.no_evidence,
-    sample_record.lora,
-    sample_record.splade,
-    sample_record.csr,
-    sample_record.matryoshka,
+    sample_ways.lora,
+    sample_ways.splade,
+    sample_ways.csr,
+    sample_ways.matryoshka,
 )
 MARKS = (
     (reference.BEGIN, reference.END),
@@ -79,7 +80,7 @@ def cells(table: str) -> list[dict[str, str]]:
 
 
 def test_a_recipe_has_a_row_for_its_verdict_and_one_for_each_probe_and_none_for_selection(tmp_path: Path) -> None:
-    put(tmp_path, sample_record.matryoshka())
+    put(tmp_path, sample_ways.matryoshka())
     found = cells(reference.table(tmp_path))
     assert [(row["measured on"], row["role"], row["answer"]) for row in found] == [
         ("sentence-transformers/stsb:test", "report", "improved"),
@@ -96,7 +97,7 @@ def test_a_recipe_has_a_row_for_its_verdict_and_one_for_each_probe_and_none_for_
 
 
 def test_a_probe_whose_interval_reaches_half_a_point_below_zero_cannot_tell(tmp_path: Path) -> None:
-    record = sample_record.matryoshka()
+    record = sample_ways.matryoshka()
     probe = record.evaluations[2]
     assert probe.comparison
     wide = dataclasses.replace(probe, comparison=dataclasses.replace(probe.comparison, low=-0.005, high=0.004))
@@ -106,14 +107,14 @@ def test_a_probe_whose_interval_reaches_half_a_point_below_zero_cannot_tell(tmp_
 
 
 def test_a_stand_in_has_no_row_and_is_named_below(tmp_path: Path) -> None:
-    put(tmp_path, sample_record.splade())
+    put(tmp_path, sample_ways.splade())
     dense = sample_record.improved()
     wanted = "sentence-transformers/paraphrase-MiniLM-L6-v2"
     dense = dataclasses.replace(
         dense, name="paraphrase", base=dataclasses.replace(dense.base, stand_in_for=wanted, untrained=None)
     )
     put(tmp_path, dense)
-    own = sample_record.splade()
+    own = sample_ways.splade()
     put(tmp_path, dataclasses.replace(own, name="own", base=dataclasses.replace(own.base, stand_in_for=None)))
     table = reference.table(tmp_path)
     assert cells(table) == []
@@ -128,8 +129,8 @@ def test_a_stand_in_has_no_row_and_is_named_below(tmp_path: Path) -> None:
 
 
 def test_a_base_that_begins_untrained_has_no_verdict_and_a_sparse_one_its_active_dimensions(tmp_path: Path) -> None:
-    record = sample_record.csr()
-    probed = dataclasses.replace(record, evaluations=(*record.evaluations, *sample_record.matryoshka().evaluations[2:]))
+    record = sample_ways.csr()
+    probed = dataclasses.replace(record, evaluations=(*record.evaluations, *sample_ways.matryoshka().evaluations[2:]))
     put(tmp_path, probed)
     table = reference.table(tmp_path)
     found = cells(table)
@@ -174,7 +175,7 @@ def _shifted(record: RunRecord, by: float) -> RunRecord:
 
 def test_several_seeds_are_averaged_each_set_of_rows_by_itself(tmp_path: Path) -> None:
     """Runs with the same similarities have, averaged, the interval of one: that of a plain comparison."""
-    record = sample_record.matryoshka()
+    record = sample_ways.matryoshka()
     put(tmp_path, record, 1)
     put(tmp_path, _shifted(record, 0.01), 2)
     found = cells(reference.table(tmp_path))
@@ -224,7 +225,7 @@ def test_runs_that_differ_in_more_than_the_seed_are_not_averaged(tmp_path: Path,
 
 
 def test_of_a_base_that_is_drawn_from_the_seed_each_run_has_another(tmp_path: Path) -> None:
-    record = sample_record.csr()
+    record = sample_ways.csr()
     put(tmp_path, record, 1)
     put(tmp_path, dataclasses.replace(record, base=dataclasses.replace(record.base, weights_sha256="cc" * 32)), 2)
     assert [(row["role"], row["runs"]) for row in cells(reference.table(tmp_path))] == [("report", "2"), ("dense", "2")]
@@ -301,7 +302,7 @@ def checkout(tmp_path: Path) -> Path:
     record = sample_record.improved()
     put(tmp_path / "model_cards", record, 1)
     put(tmp_path / "model_cards", record, 2)
-    put(tmp_path / "model_cards", sample_record.splade())
+    put(tmp_path / "model_cards", sample_ways.splade())
     marks = "\n".join(f"{begin}\nold\n{end}" for begin, end in MARKS)
     (tmp_path / "README.md").write_text(f"before\n{marks}\nafter\n", encoding="utf-8")
     return tmp_path

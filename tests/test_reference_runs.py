@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-import sample_record
+import sample_ways
 from fake_runs import Done, record_of
 from test_reference import cells, scores
 
@@ -126,7 +126,7 @@ def tried(cards: Path, lever: str, seed: int, spearman: float, noise: float, fou
     """A run of the ablation whose tuned similarities are this far from the gold scores, and what it retrieves."""
     record = record_of(Recipe(name=lever, seed=seed), spearman)
     if found is not None:
-        retrieval = sample_record.matryoshka().report.retrieval
+        retrieval = sample_ways.matryoshka().report.retrieval
         assert retrieval
         report, *others = record.evaluations
         changed = dataclasses.replace(report, retrieval=dataclasses.replace(retrieval, base=0.8, tuned=found))
@@ -192,7 +192,7 @@ def test_runs_that_were_chosen_on_other_rows_are_not_compared(tmp_path: Path) ->
 
 def test_the_ledger_counts_every_look_at_the_test_rows_the_oldest_first(tmp_path: Path) -> None:
     def put(place: str, created: str, **changes: Any) -> RunRecord:
-        record = dataclasses.replace(sample_record.matryoshka(), created=created, **changes)
+        record = dataclasses.replace(sample_ways.matryoshka(), created=created, **changes)
         (tmp_path / place).mkdir(parents=True)
         record.save(tmp_path / place / "record.json")
         return record
@@ -215,7 +215,7 @@ def test_a_record_from_before_a_field_did_what_is_now_its_default(tmp_path: Path
 
     from hf_simtune import reference
 
-    record = sample_record.matryoshka()
+    record = sample_ways.matryoshka()
     put(tmp_path, record)
     path = put(tmp_path, record, seed=1) / "record.json"
     value = json.loads(path.read_text(encoding="utf-8"))
@@ -233,7 +233,7 @@ def test_seeds_may_draw_other_rows_of_one_data_set_and_no_other_difference(tmp_p
 
     from hf_simtune import reference
 
-    record = sample_record.matryoshka()
+    record = sample_ways.matryoshka()
     for seed, drawn in ((1, 50), (2, 50)):
         path = put(tmp_path, record, seed=seed) / "record.json"
         value = json.loads(path.read_text(encoding="utf-8"))

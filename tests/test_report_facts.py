@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from report_page import Page, read, row_scores
-from sample_record import csr, improved, lora, matryoshka, no_evidence, script, splade
+from sample_record import improved, no_evidence
+from sample_ways import csr, lora, matryoshka, script, splade
 
 from hf_simtune import card, report
 from hf_simtune.evaluation.reindex import reindex_sentence

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import sample_record
+import sample_ways
 
 from hf_simtune import run_list
 from hf_simtune.record import RunRecord
@@ -45,7 +46,7 @@ def test_the_time_of_several_runs_is_their_median_and_machines_are_named_once() 
 
 
 def test_a_stand_in_and_an_untrained_base_are_called_so() -> None:
-    for record in (sample_record.splade(), sample_record.csr()):
+    for record in (sample_ways.splade(), sample_ways.csr()):
         page = run_list.page({"any": [(Path("any/1"), record)]})
         assert f"{record.base.untrained} untrained |" in page
         assert (f"in place of {record.base.stand_in_for}" in page) is (record.base.stand_in_for is not None)
