@@ -37,14 +37,14 @@ __all__ = [
     "verdict",
 ]
 
-NOTES = ("exploding", "narrowing")
+NOTES = ("narrowing",)
 FINDINGS = {  # of health.findings, in words
     "diverged": "the loss of a step, or its gradient, was no number",
     "undefined": "some sentence has a vector of zeros, or one that is not finite",
     "collapsed": "different sentences have nearly the same vector, or few directions are left",
     "dead": "less than one active dimension per sentence",
     "dense": "more than half of all dimensions are active, or ten times the base's share",
-    "exploding": "before clipping, a gradient had a hundred times its usual norm; a note, no collapse",
+    "exploding": "before clipping, a gradient had a hundred times its usual norm: no claim is made from there on",
     "narrowing": "half of the room between sentences is gone; a note, no collapse",
 }
 

@@ -90,7 +90,7 @@ class Health:
     gradient: float | None = None  # norm before clipping: the largest, by what was usual, since the measurement before
     usual_gradient: float | None = None  # median of the steps before that one
     diverged: str | None = None  # a loss or gradient that is no number, in words, with its step
-    findings: tuple[str, ...] = ()  # of health.UNHEALTHY, and the softer "narrowing" and "exploding"
+    findings: tuple[str, ...] = ()  # of health.UNHEALTHY, "exploding", and the softer "narrowing"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

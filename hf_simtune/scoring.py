@@ -20,6 +20,7 @@ from hf_simtune.errors import RequestError
 from hf_simtune.evaluation import compare as bootstrap
 from hf_simtune.evaluation import sts
 from hf_simtune.evaluation.compare import Comparison
+from hf_simtune.evaluation.health import unclaimed
 from hf_simtune.record import RunRecord, Score
 from hf_simtune.run_folder import RunFolder
 
@@ -245,8 +246,8 @@ def _check_claims(record: RunRecord | None, run: Path) -> None:
         RequestError: with why nothing is claimed of the run.
     """
     why = None
-    if record and record.training.diverged:
-        why = f"its training diverged ({record.training.diverged})"
+    if record and (unfit := unclaimed(record)):
+        why = unfit
     elif record and record.base.untrained:
         why = f"{record.base.untrained} of its base was never trained, so that its score is no baseline"
     if why:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from hf_simtune.evaluation.health import unclaimed
 from hf_simtune.record import Evaluation, RunRecord
 from hf_simtune.run_set import RunSet
 
@@ -129,18 +130,18 @@ def same_rows(made: RunSet) -> bool:
 
 
 def competing(made: RunSet) -> dict[int, float]:
-    """The selection scores of the cells that may win: those that have one, and whose training did not diverge."""
+    """The selection scores of the cells that may win: those that have one, and of which something may be claimed."""
     return {
         index: score
         for index, record in made.records.items()
-        if (score := selection(record)) is not None and record.training.diverged is None
+        if (score := selection(record)) is not None and unclaimed(record) is None
     }
 
 
 def best(made: RunSet) -> int | None:
     """The cell with the highest selection score, the first of equals.
 
-    A cell whose training diverged wins nothing. None where no cell is finished, no score is defined, the cells were
+    A cell that diverged or collapsed wins nothing. None where no cell is finished, no score is defined, the cells were
     scored on different rows, or the highest score is that of an untouched base.
     """
     if not same_rows(made):

@@ -6,6 +6,7 @@ import dataclasses
 
 from hf_simtune import wording
 from hf_simtune.evaluation.compare import power_sentence, verdict_sentence
+from hf_simtune.evaluation.health import unclaimed
 from hf_simtune.report_text import minus, templates
 from hf_simtune.run_set import RunSet
 from hf_simtune.set_plan import label, shown
@@ -121,8 +122,8 @@ def result(made: RunSet) -> list[str]:
     index = best(made)
     if index is None:
         none = "No cell won: nothing that a run kept scored higher on the selection rows than the untouched base"
-        diverged = sum(record.training.diverged is not None for record in made.records.values())
-        return [f"{none}, the {diverged} whose training diverged left out." if diverged else f"{none}."]
+        unfit = sum(unclaimed(record) is not None for record in made.records.values())
+        return [f"{none}, the {unfit} that diverged or collapsed left out." if unfit else f"{none}."]
     record = made.records[index]
     told = [f"Highest selection score: {label(made.cells[index].values, made.plan)}."]
     comparison = record.report.comparison

@@ -261,7 +261,13 @@ def _run(
             reloaded, saved = saving.save(plan, folder, prepared, best.step)
         with clock.phase("score tuned"):
             # The base again is the base: rounding must not make a difference of it.
-            compared = callback.compare(reloaded if best.step else None, prepared.similarity, progress=_shown())
+            compared = callback.compare(
+                reloaded if best.step else None,
+                prepared.similarity,
+                step=best.step,
+                health=fitted.health,
+                progress=_shown(),
+            )
             below = callback.beside_dense(recipe, compared, progress=_shown())
         told.conclude(compared.evaluations)
     record = RunRecord(

@@ -14,6 +14,7 @@ from hf_simtune.before_after import Measured, Rows
 from hf_simtune.divergence import StepWatch
 from hf_simtune.errors import RunError
 from hf_simtune.evaluation.compare import withheld
+from hf_simtune.evaluation.health import unfit
 from hf_simtune.evaluation.reindex import Reindex
 from hf_simtune.evaluation.spread import Spread
 from hf_simtune.evaluation.sts import Model
@@ -75,6 +76,7 @@ class BeforeAfter(TrainerCallback):
         self.before: list[Measured] | None = None
         self.guard: CollapseGuard | None = None
         self.steps = StepWatch()
+        self.unclaimed: str | None = None  # why nothing is claimed of what was compared
 
     def begin(self, model: Model, *, progress: bool = False) -> None:
         """Score the untouched model, and set up the guard on the sentences that are scored."""
@@ -93,8 +95,24 @@ class BeforeAfter(TrainerCallback):
         self.guard = CollapseGuard(probed, on_collapse=self.on_collapse, checks=self.checks, seed=self.seed)
         self.guard.steps = self.steps
 
-    def compare(self, model: Model | None, similarity: str, *, progress: bool = False) -> Compared:
-        """The untouched model against this one; None for the untouched one itself. Nothing if training diverged."""
+    def compare(
+        self,
+        model: Model | None,
+        similarity: str,
+        *,
+        step: int | None = None,
+        health: Sequence[Health] | None = None,
+        progress: bool = False,
+    ) -> Compared:
+        """The untouched model against this one; no claim is made where training diverged or the vectors collapsed.
+
+        Args:
+            model: None for the untouched one itself.
+            similarity: by which its vectors are compared.
+            step: that it is of; if that was not measured, or is None, the guard measures how its vectors lie.
+            health: of all the training, the base first; None: what the guard has measured.
+            progress: whether to show bars.
+        """
         if self.before is None:
             raise RunError("nothing was scored before training: there is nothing to compare with")
         after = self.before
@@ -112,12 +130,19 @@ class BeforeAfter(TrainerCallback):
             if rows.role == "report":
                 spread, index = before_after.geometry(rows, one, other, seed=self.seed)
         compared = Compared(tuple(parts), tuple(evaluations), spread, index)
+        self.unclaimed = self._unclaimed(model, step, self.health if health is None else health)
         return compared.withheld(self.unclaimed) if self.unclaimed else compared
 
-    @property
-    def unclaimed(self) -> str | None:
+    def _unclaimed(self, model: Model | None, step: int | None, health: Sequence[Health]) -> str | None:
         """Why nothing may be claimed of this training; None where something may."""
-        return f"training diverged: {self.steps.reason}" if self.steps.reason else None
+        if self.steps.reason:
+            return f"training diverged: {self.steps.reason}"
+        if model is None or not health:
+            return None
+        kept = next((found for found in health if found.step == step), None)
+        if kept is None and self.guard:
+            kept = self.guard.measured(model, health[-1].step if step is None else step, health[-1].epoch)
+        return unfit(kept, health) if kept else None
 
     @property
     def _watcher(self) -> CollapseGuard | StepWatch:

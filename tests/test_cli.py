@@ -9,32 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from commanding import run
 from conftest import CHECKOUT
-from fake_runs import FakeRuns
-from tiny import tiny_model, tiny_splade
 
-from hf_simtune import catalogue, recipe, run_commands, run_set, scoring
+from hf_simtune import recipe, scoring
 from hf_simtune.cli import COLLECTING, COMMANDS, main
 from hf_simtune.data import export
-from hf_simtune.errors import RunError
-
-
-def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
-    with pytest.raises(SystemExit) as caught:
-        main(argv=list(words))
-    shown = capsys.readouterr()
-    assert isinstance(caught.value.code, int)
-    return caught.value.code, shown.out, shown.err
-
-
-@pytest.fixture
-def fake(monkeypatch: pytest.MonkeyPatch) -> FakeRuns:
-    """Runs that train nothing, in place of ``tune``."""
-    runs = FakeRuns(lambda recipe: 0.8 - 0.1 * abs(recipe.temperature - 0.1))
-    monkeypatch.setattr(run_set, "_tune", lambda: runs)
-    monkeypatch.setattr(run_commands, "calm_libraries", lambda quiet: None)
-    monkeypatch.setattr("hf_simtune.threads.settle", lambda: None)
-    return runs
 
 
 @pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
@@ -215,29 +195,6 @@ def test_a_fault_of_ours_is_no_full_disk(monkeypatch: pytest.MonkeyPatch) -> Non
         main(argv=["score", "builtin:all-MiniLM-L6-v2", "--data", "rows.csv"])
 
 
-def test_score_and_compare_speak_to_people_and_machines(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    first, second = (str(tiny_model(tmp_path / f"tiny{seed}", seed=seed)) for seed in (0, 1))
-    data = ("--data", "builtin:sports/scored:validation")
-    status, out, _ = run(capsys, "score", first, *data, "--json")
-    found = json.loads(out)
-    assert status == 0
-    assert found["n"] == 600
-    assert found["similarity"] == "cosine"
-    status, out, _ = run(capsys, "score", first, *data)
-    assert status == 0
-    assert f"{100 * found['spearman']:.2f}" in out
-    status, out, _ = run(capsys, "compare", first, second, first, *data, "--json")
-    compared = json.loads(out)["against"]
-    assert status == 0
-    assert [one["model"] for one in compared] == ["tiny1", "tiny0"]
-    assert compared[1]["difference"] == 0
-    assert compared[1]["verdict"] == "no evidence"
-    status, out, _ = run(capsys, "compare", first, second, *data)
-    assert status == 0
-    assert "tiny1" in out
-    assert compared[0]["verdict"] in out
-
-
 def test_bad_rows_are_told_with_file_line_and_column(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("sentence1,sentence2,score\na b,c d,0.5\n,x,0.1\ny,z,high\n", encoding="utf-8")
@@ -270,185 +227,8 @@ def test_a_recipe_file_with_values_of_wrong_types_is_refused_in_sentences(
     assert "3 problems" in err and "--name is 3: it must be text" in err
 
 
-def test_a_sweep_is_shown_before_it_is_run(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    words = ("sweep", "mnrl_minilm", "--temperature", "0.05", "0.1", "--epochs", "1", "2", "3", "--batch-size", "8")
-    status, out, _ = run(capsys, *words, "--offline", "--dry-run")
-    assert status == 0
-    assert "6 runs" in out
-    assert "sweep mnrl_minilm --batch-size 8 --offline --temperature 0.05 0.1 --epochs 1 2 3" in out
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_sweep_runs_its_cells_and_shows_the_table(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
-) -> None:
-    words = ("sweep", "mnrl_minilm", "--temperature", "0.05", "0.1", "0.2", "--epochs=3", "--out", str(tmp_path))
-    status, out, _ = run(capsys, *words, "--offline", "--columns", "a", "b", "--quiet")
-    assert status == 0
-    assert [(r.temperature, r.epochs, r.columns) for r in fake.started] == [
-        (t, 3.0, ("a", "b")) for t in (0.05, 0.1, 0.2)
-    ]
-    assert fake.origins == [("mnrl_minilm", catalogue.find("mnrl_minilm"))] * 3
-    assert "Highest selection score: temperature=0.1." in out
-    (folder,) = tmp_path.iterdir()
-    assert str(folder / "sweep.html") in out and (folder / "sweep.html").is_file()
-    resumed = ("sweep", "--resume", str(folder))
-    status, second, _ = run(capsys, *resumed)
-    assert status == 0 and len(fake.started) == 3
-    assert second.splitlines()[:4] == out.splitlines()[:4]
-    status, _, err = run(capsys, *resumed, "--temperature", "0.05", "0.1")
-    assert status == 2
-    assert "--temperature was 0.05 0.1 0.2 and is now 0.05 0.1" in err
-    status, _, err = run(capsys, "tune", "mnrl_minilm", "--resume", str(folder))
-    assert status == 2
-    assert f"hf-simtune sweep --resume {folder}" in err
-
-
-def test_values_of_a_field_may_stand_behind_one_flag_or_several(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
-) -> None:
-    words = ("--temperature", "0.1", "--epochs", "1", "--temperature", "0.2", "0.4", "--columns", "a", "b", "--quiet")
-    status, _, _ = run(capsys, "sweep", "mnrl_minilm", "--offline", "--out", str(tmp_path), *words)
-    assert status == 0
-    assert [r.temperature for r in fake.started] == [0.1, 0.2, 0.4]
-    assert {r.columns for r in fake.started} == {("a", "b")}
-
-
-def test_an_interrupted_sweep_says_how_it_goes_on(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
-) -> None:
-    fake.stop = 2
-    words = ("sweep", "mnrl_minilm", "--temperature", "0.05", "0.1", "0.2", "--offline", "--out", str(tmp_path))
-    status, out, err = run(capsys, *words, "--quiet")
-    assert status == 130
-    assert out == ""
-    (folder,) = tmp_path.iterdir()
-    assert "1 of 3 runs are finished" in err
-    assert f"sweep --resume {folder}" in err
-    fake.stop = None
-    status, _, _ = run(capsys, "sweep", "--resume", str(folder), "--quiet")
-    assert status == 0
-    assert [r.temperature for r in fake.started] == [0.05, 0.1, 0.1, 0.2]
-
-
-def test_several_models_are_tuned_one_by_one_and_a_failed_one_is_told(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
-) -> None:
-    fake.failing = lambda recipe: RunError("it broke") if recipe.model == "org/b" else None
-    words = ("tune", "mnrl_minilm", "--model", "org/a", "--model", "org/b", "--model", "org/c")
-    status, out, _ = run(capsys, *words, "--dry-run")
-    assert status == 0
-    assert "3 runs" in out and not fake.started
-    status, out, _ = run(capsys, *words, "--epochs", "2", "--out", str(tmp_path), "--quiet")
-    assert status == 1
-    assert [(r.model, r.epochs) for r in fake.started] == [("org/a", 2.0), ("org/b", 2.0), ("org/c", 2.0)]
-    assert "org/b failed: it broke" in out
-    (folder,) = tmp_path.iterdir()
-    fake.failing = lambda recipe: None
-    status, out, _ = run(capsys, "tune", "--resume", str(folder), "--quiet")
-    assert status == 0
-    assert [r.model for r in fake.started[3:]] == ["org/b"]
-    assert "3 of 3 runs finished" in out
-    status, _, err = run(capsys, "tune", "--resume", str(folder), "--epochs", "3")
-    assert status == 2
-    assert "--epochs was 2 and is now 3" in err
-    status, _, _ = run(capsys, *words, "--epochs", "2", "--resume", str(folder), "--quiet")
-    assert status == 0
-    assert len(fake.started) == 4
-
-
-def test_interrupted_runs_of_several_models_say_how_they_go_on(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, fake: FakeRuns
-) -> None:
-    fake.stop = 1
-    words = ("tune", "mnrl_minilm", "--model", "org/a", "--model", "org/b", "--out", str(tmp_path), "--quiet")
-    status, _, err = run(capsys, *words)
-    assert status == 130
-    assert f"tune --resume {next(tmp_path.iterdir())}" in err
-
-
-def test_one_model_is_tuned_as_ever(capsys: pytest.CaptureFixture[str]) -> None:
-    status, out, _ = run(capsys, "tune", "mnrl_minilm", "--model", "org/a", "--dry-run")
-    assert status == 0
-    assert "recipe mnrl_minilm" in out and "org/a" in out
-
-
 def test_commands_that_collect_problems_are_those_that_take_recipes() -> None:
     assert set(COLLECTING) <= set(COMMANDS)
-
-
-@pytest.mark.slow
-def test_a_sweep_is_planned_without_torch(tmp_path: Path) -> None:
-    code = (
-        "import sys; from hf_simtune.cli import main\ntry: main(argv=['sweep', 'mnrl_minilm', '--seed', '1', '2', "
-        "'--dry-run'])\nexcept SystemExit as end: assert end.code == 0\n"
-        "assert not {'torch', 'transformers', 'datasets', 'optuna'} & set(sys.modules)"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT, check=False)
-    assert done.returncode == 0, done.stderr
-
-
-@pytest.mark.slow
-def test_compare_writes_a_page_with_the_rows_texts(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    first, second = (str(tiny_model(tmp_path / f"tiny{seed}", seed=seed)) for seed in (0, 1))
-    page = tmp_path / "compare.html"
-    words = ("compare", first, second, "--data", "builtin:sports/scored:validation", "--out", str(page))
-    status, out, err = run(capsys, *words)
-    assert status == 0
-    assert f"page written to {page}" in err
-    assert "tiny1" in out
-    text = page.read_text(encoding="utf-8")
-    from hf_simtune.data.load import load
-
-    rows = load("builtin:sports/scored:validation").dataset
-    assert sum(str(sentence) in text for sentence in rows["sentence1"]) >= 4
-    status, _, err = run(capsys, *words)
-    assert status == 2
-    assert "--force writes over it" in err
-
-
-STATIC = ("tune", "mnrl_minilm", "--model", "org/static-words", "--lora")
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (("tune", "mnrl_minilm", "--model", "./nofolder"), "--model ./nofolder: there is no such folder"),
-        (("tune", "mnrl_minilm", "--model", "builtin:foo"), "--model builtin:foo: there is no such built-in model"),
-        (("tune", "mnrl_minilm", "--model", "builtin:foo", "--offline"), "--model builtin:foo"),
-        (STATIC, "--lora does not go with org/static-words, a static model"),
-        ((*STATIC, "--model", "org/b"), "--lora does not go with org/static-words, a static model"),
-        (("sweep", *STATIC[1:], "--epochs", "1", "2"), "--lora does not go with org/static-words, a static model"),
-        (("sweep", "mnrl_minilm", "--model", "./no", "--epochs", "1", "2"), "--model ./no: there is no such folder"),
-        (("sweep", "mnrl_minilm", "--model", "./no", "org/a"), "--model ./no: there is no such folder"),
-        (("sweep", "mnrl_minilm", "--seed", "1", "2", "--lora", "r=8", "--lora", "r=4"), "--lora is given several"),
-        (("tune", "mnrl_minilm", "--temperature", "0.05", "0.1"),
-         "a run takes one value; for a run with each: hf-simtune sweep TARGET --temperature 0.05 0.1"),
-        (("tune", "mnrl_minilm", "--epochs", "1", "--seed", "3", "2", "1", "--precision=fp32"), "--seed 3 2 1: a run"),
-        (("tune", "mnrl_minilm", "--output_dir", "x"), "unknown flag '--output_dir'; here it is --out"),
-        (("tune", "mnrl_minilm", "--scale", "20"), "here it is --temperature 0.05"),
-        (("tune", "mnrl_minilm", "--stand-in-for", "org/a"), "unknown flag '--stand-in-for'"),
-        (("score", "builtin:all-MiniLM-L6-v2", "--data", "a", "b"), "unknown argument 'b'"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
-def test_what_can_be_seen_to_be_wrong_is_told_before_anything_is_loaded(
-    capsys: pytest.CaptureFixture[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    fake: FakeRuns,
-    words: tuple[str, ...],
-    told: str,
-    dry: list[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    status, out, err = run(capsys, *words, *(dry if words[0] != "score" else []))
-    assert status == 2
-    assert out == "" and not fake.started and not list(tmp_path.iterdir())
-    assert err.count(told) == 1
 
 
 def test_an_offline_recipe_that_cannot_be_run_is_refused_before_it_starts(
@@ -503,61 +283,3 @@ def test_none_unsets_a_field_of_the_recipe_and_stays_in_the_command(capsys: pyte
     status, out, _ = run(capsys, "sweep", "mnrl_minilm", "--max-length", "none", "64", "--dry-run")
     assert status == 0
     assert "--max-length none 64" in out
-
-
-SCORED = "sentence1,sentence2,score\na goal,a match,0.1\nrain at night,a long road,0.5\nwe eat late,no,0.9\n"
-
-
-@pytest.fixture
-def scored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A file of scored rows in the folder where the command runs."""
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "rows.csv").write_text(SCORED, encoding="utf-8")
-    return "rows.csv"
-
-
-def test_a_prompt_is_in_what_score_prints(capsys: pytest.CaptureFixture[str], folder: Path, scored: str) -> None:
-    words = ("score", str(folder), "--data", scored, "--quiet")
-    _, out, _ = run(capsys, *words)
-    assert "prompt" not in out
-    _, out, _ = run(capsys, *words, "--prompt", "query: ")
-    assert out.splitlines()[1:] == ["prompt 'query: ' before each sentence: tiny"]
-    _, out, _ = run(capsys, *words, "--prompt", "")
-    assert out.splitlines()[1:] == ["no prompt before each sentence: tiny"]
-    found = [json.loads(run(capsys, *words, "--json", *more)[1]) for more in ((), ("--prompt", "query: "))]
-    assert [one["prompt"] for one in found] == ["", "query: "]
-
-
-def test_a_prompt_is_in_what_compare_prints_and_on_its_page(
-    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, scored: str
-) -> None:
-    other = str(tiny_model(tmp_path / "other", seed=1))
-    words = ("compare", str(folder), other, "--data", scored, "--quiet", "--out", "page.html", "--force")
-    status, out, err = run(capsys, *words)
-    assert status == 0, err
-    assert "prompt" not in out + (tmp_path / "page.html").read_text(encoding="utf-8")
-    _, out, _ = run(capsys, *words, "--prompt", "<query>: ")
-    assert out.splitlines()[-1] == "prompt '<query>: ' before each sentence: tiny, other"
-    page = (tmp_path / "page.html").read_text(encoding="utf-8").replace("<wbr>", "")
-    for name in ("tiny", "other"):
-        assert f"{name}, prompt &#39;&lt;query&gt;: &#39;" in page
-    assert "<query>" not in page and "no prompt" not in page
-    _, out, _ = run(capsys, *words, "--json", "--prompt", "<query>: ")
-    found = json.loads(out)
-    assert (found["first_prompt"], found["against"][0]["prompt"]) == ("<query>: ", "<query>: ")
-
-
-def test_a_prompt_and_the_rows_that_a_sparse_encoder_takes_are_in_what_diagnose_prints(
-    capsys: pytest.CaptureFixture[str], folder: Path, tmp_path: Path, scored: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("hf_simtune.diagnosing.MOST_SPARSE", 4)
-    words = ("diagnose", str(folder), str(tiny_splade(tmp_path / "splade")), "--data", scored, "--quiet")
-    status, out, err = run(capsys, *words, "--prompt", "query: ")
-    assert status == 0, err
-    assert "'query: '" in out and "2 of 3 rows were drawn, the same for every model" in out
-    assert "2 of 3 rows are drawn" in err
-    _, out, _ = run(capsys, *words, "--prompt", "query: ", "--json")
-    assert [(one["prompt"], one["rows"], one["sparse_limit"]) for one in json.loads(out)] == [("query: ", 2, 4)] * 2
-    status, out, err = run(capsys, *words, "--max-rows", "3")
-    assert (status, out) == (2, "")
-    assert "6 sentences are too many for 1 sparse encoder " in err

@@ -121,7 +121,7 @@ def test_a_step_that_is_no_number_ends_training_and_the_last_good_checkpoint_is_
     for part in scores_file.read(run.folder / "scores.parquet"):
         assert np.isfinite(part.tuned).all()
     for alone in (run.folder, run.folder / "scores.parquet"):
-        with pytest.raises(RequestError, match=f"nothing is claimed of the run .* its training diverged .*{what}"):
+        with pytest.raises(RequestError, match=f"nothing is claimed of the run .* training diverged.*{what}"):
             compare([str(alone)])
 
 
@@ -172,7 +172,7 @@ def test_a_healthy_run_has_its_gradients_on_record_and_nothing_found(recipe: Rec
     assert not {"diverged", "exploding"} & {name for now in record.health for name in now.findings}
 
 
-def test_a_gradient_of_a_hundred_times_its_usual_norm_is_told_and_the_run_goes_on(
+def test_a_gradient_of_a_hundred_times_its_usual_norm_is_told_the_run_goes_on_and_no_claim_is_made(
     recipe: Recipe, spoiled: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     spoiled(90, lambda loss, model: loss * 1e4)
@@ -182,8 +182,13 @@ def test_a_gradient_of_a_hundred_times_its_usual_norm_is_told_and_the_run_goes_o
     assert run.record.training.steps == STEPS and run.record.training.diverged is None
     assert last.findings == ("exploding",) and last.gradient > 100 * last.usual_gradient  # type: ignore[operator]
     assert any("the gradient exploded" in record.getMessage() for record in caplog.records)
-    assert "Exploding at step 120 (before clipping" in (run.folder / "README.md").read_text()
-    assert run.record.verdict == "improved"  # each gradient is clipped: a note
+    assert "**Exploding at step 120** (before clipping" in (run.folder / "README.md").read_text()
+    assert run.record.training.best_step == STEPS
+    nothing_claimed(run.record)
+    assert run.record.report.comparison.reason.startswith("the gradient exploded by step 120, and step 120 was kept")  # type: ignore[union-attr]
+    assert "**No evidence.**" in (run.folder / "README.md").read_text()
+    with pytest.raises(RequestError, match=r"nothing is claimed of the run in .*the gradient exploded"):
+        compare([str(run.folder)])
 
 
 def test_exploding_begins_at_a_hundred_times_the_median_and_not_before_ten_steps() -> None:

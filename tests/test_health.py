@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from sample_ways import lora
 
 from hf_simtune.evaluation import geometry
-from hf_simtune.evaluation.health import SparsityFigures, findings, harm
+from hf_simtune.evaluation.health import UNHEALTHY, SparsityFigures, findings, harm, unclaimed, unfit
 from hf_simtune.evaluation.health import measure as health_of
 from hf_simtune.record import Health
 
@@ -143,3 +144,35 @@ def test_harm_leaves_out_what_the_base_brought_and_notes() -> None:
     assert harm(dataclasses.replace(base, findings=("undefined", "dense", "narrowing")), base) == ()
     assert harm(dataclasses.replace(base, findings=("dead", "dense")), base) == ("dead",)
     assert harm(dataclasses.replace(base, undefined=2), base) == ("undefined",)
+
+
+def test_of_a_model_that_is_unhealthy_or_lies_behind_an_explosion_nothing_is_claimed() -> None:
+    base = sparse(900)
+    steps = [dataclasses.replace(base, step=step) for step in (1, 2, 3)]
+    assert unfit(steps[-1], [base, *steps]) is None
+    for name in UNHEALTHY:
+        told = unfit(dataclasses.replace(steps[1], findings=(name,)), [base, *steps])
+        assert told == f"the embeddings of step 2, which was kept, are unhealthy: {name}"
+        assert unfit(steps[1], [base, steps[0], steps[1], dataclasses.replace(steps[2], findings=(name,))]) is None
+    steps[1] = dataclasses.replace(steps[1], findings=("exploding",), gradient=250.0, usual_gradient=2.0)
+    assert unfit(steps[0], [base, *steps]) is None
+    for kept in steps[1:]:
+        told = unfit(kept, [base, *steps])
+        assert told and told.startswith(f"the gradient exploded by step 2, and step {kept.step} was kept: its norm was")
+        assert "250, where 2 was usual" in told
+
+
+def test_a_record_claims_nothing_of_a_kept_step_that_is_unhealthy() -> None:
+    assert "are unhealthy: collapsed" in (unclaimed(lora()) or "")
+    record = dataclasses.replace(lora(), health=tuple(dataclasses.replace(at, findings=()) for at in lora().health))
+    assert unclaimed(record) is None
+    ill = [dataclasses.replace(at, findings=("collapsed",)) for at in record.health]
+    kept = [at.step for at in record.health].index(record.training.best_step)
+    others = (*record.health[:kept], ill[kept], *record.health[kept + 1 :])
+    assert "are unhealthy: collapsed" in (unclaimed(dataclasses.replace(record, health=others)) or "")
+    elsewhere = (*record.health[:kept], record.health[kept], *ill[kept + 1 :])
+    assert unclaimed(dataclasses.replace(record, health=elsewhere)) is None
+    untouched = dataclasses.replace(record.training, best_step=0)
+    assert unclaimed(dataclasses.replace(record, training=untouched, health=tuple(ill))) is None
+    diverged = dataclasses.replace(record.training, diverged="the loss is NaN at step 3")
+    assert unclaimed(dataclasses.replace(record, training=diverged)) == "training diverged: the loss is NaN at step 3"

@@ -324,7 +324,10 @@ def test_a_collapsed_step_is_not_kept_though_it_scored_best(place: Path, same: P
     warned = tune(recipe, out=tmp_path).record
     stopped = tune(dataclasses.replace(recipe, on_collapse="stop"), out=tmp_path).record
     ill = {health.step for health in warned.health if "collapsed" in health.findings}
-    assert ill
+    assert warned.training.best_step in ill
+    told = warned.report.comparison
+    assert told is not None and told.reason is not None and "which was kept, are unhealthy: collapsed" in told.reason
+    assert told.verdict == "no evidence" and told.low is None
     assert stopped.training.best_step not in ill
     healthy = [point for point in stopped.training.checkpoints if point.step not in ill]
     best = max(healthy, key=lambda point: (point.spearman or -1, -point.step))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from hf_simtune.evaluation import geometry
-from hf_simtune.record import Health
+from hf_simtune.record import Health, RunRecord
 
-__all__ = ["UNHEALTHY", "SparsityFigures", "finding_sentence", "findings", "harm", "measure"]
+__all__ = ["UNHEALTHY", "SparsityFigures", "finding_sentence", "findings", "harm", "measure", "unclaimed", "unfit"]
 
 UNHEALTHY = ("diverged", "undefined", "collapsed", "dead", "dense")
 
@@ -64,9 +65,10 @@ def findings(now: Health, base: Health | None = None) -> tuple[str, ...]:
     CoSENT on STSb, batch 32, at a learning rate of 1e-4 took all-MiniLM-L6-v2 from 0.09 to 0.79 and back to 0.64
     within 220 steps.
 
-    ``exploding``, a note only: before clipping, a gradient had 100 times the median norm of the 100 steps before
-    (exploding gradients: Pascanu et al. 2013, arXiv:1211.5063; that the norms of late tell them is ZClip's idea, Kumar
-    et al. 2025, arXiv:2504.02507). The trainer clips each to 1, so that the weights move no further than usual.
+    ``exploding``: before clipping, a gradient had 100 times the median norm of the 100 steps before (exploding
+    gradients: Pascanu et al. 2013, arXiv:1211.5063; that the norms of late tell them is ZClip's idea, Kumar et al.
+    2025, arXiv:2504.02507). The trainer clips each to 1, so that the weights move no further than usual and training
+    goes on; of that step and those behind it nothing is claimed, see ``unfit``.
 
     ``dead`` and ``dense``, of sparse models (sentence-transformers issue #3431): less than one active dimension per
     sentence; more than half of all dimensions, or ten times the base's share (or ten times 0.1 %, where the base has
@@ -101,6 +103,30 @@ def harm(now: Health, base: Health) -> tuple[str, ...]:
     if now.undefined > base.undefined:
         worse.add("undefined")
     return tuple(name for name in UNHEALTHY if name in worse)
+
+
+def unfit(kept: Health, history: Sequence[Health]) -> str | None:
+    """Why nothing may be claimed of a model, whatever it scores; None where nothing speaks against that.
+
+    Args:
+        kept: how the vectors of the model that is compared lie.
+        history: of its training, the base first.
+    """
+    if harms := harm(kept, history[0]):
+        return f"the embeddings of step {kept.step}, which was kept, are unhealthy: {', '.join(harms)}"
+    for found in history:
+        if found.step <= kept.step and "exploding" in found.findings:
+            norms = f"its norm was {found.gradient or 0:,.3g}, where {found.usual_gradient or 0:,.3g} was usual"
+            return f"the gradient exploded by step {found.step}, and step {kept.step} was kept: {norms}"
+    return None
+
+
+def unclaimed(record: RunRecord) -> str | None:
+    """Why nothing is claimed of a run's model because of its training; None where something may be."""
+    if record.training.diverged:
+        return f"training diverged: {record.training.diverged}"
+    kept = next((health for health in record.health if health.step == record.training.best_step), None)
+    return unfit(kept, record.health) if kept and kept.step else None
 
 
 def measure(vectors: NDArray[np.float32], sparse: bool, step: int, epoch: float) -> Health:
@@ -147,7 +173,7 @@ def finding_sentence(name: str, now: Health, base: Health, probe: int) -> str:
     texts = {
         "diverged": f"training diverged: {now.diverged}; lower the learning rate or lengthen the warm-up",
         "exploding": f"the gradient exploded: its norm was {gradient}, where {usual} was usual; it is clipped to 1, "
-        "but if scores fall from here on, lower the learning rate or look for rows that are unlike the others",
+        "but no claim is made from there on: lower the learning rate or look for rows that are unlike the rest",
         "undefined": f"{now.undefined} of {probe} sentences have a vector that is zero or not finite; lower the "
         "learning rate, and if this happens in fp16, train in bf16 or fp32",
         "collapsed": f"the embeddings have collapsed: {similar}, and {rank}; lower the learning rate or the epochs, "
