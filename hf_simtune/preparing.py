@@ -23,6 +23,7 @@ from hf_simtune.recipe import Recipe
 from hf_simtune.record import FurtherData, Mined, ModelFacts
 from hf_simtune.row_shapes import default_loss
 from hf_simtune.schedule import LONG, patience
+from hf_simtune.setups import setups
 from hf_simtune.starting import Start, start
 
 __all__ = ["MAIN", "Prepared", "PreparedBranch", "load_base", "prepare"]
@@ -63,6 +64,7 @@ class Prepared:
     branches: tuple[PreparedBranch, ...] = ()  # trainings apart, from where the run begins
     processes: int = 1  # that train together
     across: str = ""  # what these have of each other's rows, in words
+    setups: dict[str, str] = dataclasses.field(default_factory=dict)  # of the untouched base
 
     @property
     def all_losses(self) -> list[nn.Module]:
@@ -100,6 +102,7 @@ def prepare(
     apart = branching.resolve(recipe)
     found = inputs.prepare(recipe, branches=apart, offline=offline)
     model, base = load_base(recipe)
+    beside_weights = setups(model)
     if apart and isinstance(model, SparseEncoder):
         raise RequestError(f"--branches averages the weights of dense models, and {base.name} is a sparse encoder")
     if recipe.lora is None and adapters.attached(model):
@@ -174,6 +177,7 @@ def prepare(
         ),
         mined=mined,
         start=begin,
+        setups=beside_weights,
         branches=branches,
     )
 

@@ -39,6 +39,7 @@ class Plan:
     start_weights: str | None = None  # SHA-256 of the model that training goes on from
     branches: tuple[Recipe, ...] = ()  # as they are trained
     processes: int = 1  # that train together
+    base_setups: dict[str, str] = dataclasses.field(default_factory=dict)  # what it does beside its weights
     arithmetic: dict[str, str] = dataclasses.field(default_factory=dict)  # what the last bits depend on
 
     def differences(self, other: Plan) -> list[str]:
@@ -49,6 +50,9 @@ class Plan:
         if self.base_weights != other.base_weights:
             was, now = self.base_weights[:12], other.base_weights[:12]
             found.append(f"the base model's weights are not those that the run started from (SHA-256 {was}, now {now})")
+        for part in sorted(self.base_setups.keys() | other.base_setups.keys()):
+            if self.base_setups.get(part) != other.base_setups.get(part):
+                found.append(f"the base model is not the one that the run started from: its {part} differs")
         if self.start_weights != other.start_weights:
             found.append(f"the weights of --start {self.recipe.start} are not those that the run went on from")
         if self.processes != other.processes:

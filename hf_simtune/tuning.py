@@ -172,6 +172,7 @@ def _tune(
         forward=forward,
         forward_reason=forward_reason,
         base_weights=base.weights_sha256,
+        base_setups=prepared.setups,
         start_weights=prepared.start.facts.weights_sha256 if prepared.start else None,
         branches=tuple(branch.recipe for branch in prepared.branches),
         processes=world.size,

@@ -256,6 +256,25 @@ def test_a_script_whose_gradient_is_no_number_gets_a_record_without_a_claim(
     strict(tmp_path / "out")
 
 
+def test_a_script_whose_gradient_explodes_gets_a_record_without_a_claim(folder: Path, tmp_path: Path) -> None:
+    from speeding import load
+
+    callback = SimtuneCallback("builtin:sports/scored:test", out=tmp_path / "out")
+    often = {"logging_strategy": "steps", "logging_steps": 1, "max_steps": 14}
+    trainer = trainer_of(load(folder), tmp_path, [callback], **often)
+    original = trainer.compute_loss
+
+    def computed(model: Any, *inputs: Any, **options: Any) -> Any:
+        return original(model, *inputs, **options) * (1e5 if trainer.state.global_step == 12 else 1)
+
+    trainer.compute_loss = computed
+    trainer.train()
+    record = callback.record
+    assert record is not None and record.training.diverged is None
+    nothing_claimed(record)
+    assert record.report.comparison.reason.startswith("the gradient exploded by step")  # type: ignore[union-attr]
+
+
 def test_a_guard_alone_sees_it_too_and_a_healthy_script_has_nothing_found(folder: Path, tmp_path: Path) -> None:
     from speeding import load
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
+import json
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -58,7 +60,16 @@ class Inputs:
         parts = {"train": self.train, "select": self.select, "report": self.report}
         parts |= {f"probe {number}": loaded for number, loaded in enumerate(self.probes, 1)}
         parts |= {f"further {number}": one.loaded for number, one in enumerate(self.further, 1)}
-        return {name: loaded.source.fingerprint for name, loaded in parts.items()}
+        return {name: _content(loaded) for name, loaded in parts.items()}
+
+
+def _content(loaded: Loaded) -> str:
+    """The fingerprint of a set's rows; with how they are grouped or in parts, where the data say so."""
+    told = [name for name in ("group", "subset") if name in loaded.dataset.column_names]
+    if not told:
+        return loaded.source.fingerprint
+    said = json.dumps([list(loaded.dataset[name]) for name in told])
+    return f"{loaded.source.fingerprint}-{hashlib.sha256(said.encode('utf-8', 'surrogatepass')).hexdigest()[:16]}"
 
 
 def prepare(recipe: Recipe, *, branches: Sequence[Branch] = (), offline: bool = False) -> Inputs:
