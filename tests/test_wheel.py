@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
 import tarfile
+import tomllib
 import venv
 import zipfile
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 from conftest import CHECKOUT
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from tiny import tiny_model
 
 
@@ -24,6 +29,24 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     (path,) = folder.glob("*.whl")
     return path
+
+
+def test_every_library_that_the_package_imports_is_one_that_it_declares() -> None:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [words for name, words in project["optional-dependencies"].items() if name != "dev"]
+    declared = {
+        canonicalize_name(Requirement(one).name) for words in [project["dependencies"], *extras] for one in words
+    }
+    of = packages_distributions()
+    missing = set()
+    for path in (CHECKOUT / "hf_simtune").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module] if isinstance(node, ast.ImportFrom) and node.module and not node.level else []
+            for top in {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"hf_simtune"}:
+                if not declared & {canonicalize_name(name) for name in of.get(top, ())}:
+                    missing.add(f"{path.name} imports {top}")
+    assert not missing
 
 
 @pytest.mark.slow
