@@ -52,11 +52,12 @@ mutants: $(VENV)/ready
 # TORCH= takes another build: where a CPU build lies at hand, TORCH=torch==2.13.0+cpu spares gigabytes of CUDA. The links
 # are those of pip, which uv does not read.
 TORCH ?= torch==2.13.0
+LOWEST_TORCH ?= torch==2.7.0
 versions: lowest newest
 lowest newest: export UV_FIND_LINKS ?= $(shell $(BIN)/python -m pip config get global.find-links 2>/dev/null)
 lowest newest: $(VENV)/ready
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python $(VENV)-$@
-	$(BIN)/uv pip install --quiet --python $(VENV)-$@/bin/python --resolution $(if $(filter lowest,$@),lowest-direct,highest) '$(TORCH)' \
+	$(BIN)/uv pip install --quiet --python $(VENV)-$@/bin/python --resolution $(if $(filter lowest,$@),lowest-direct '$(LOWEST_TORCH)',highest '$(TORCH)') \
 		'pytest>=8.3' 'pytest-timeout>=2.3' 'pytest-xdist>=3.8' 'hypothesis>=6.130' 'markdown-it-py>=3' 'tensorboard>=2.19' 'ipykernel>=6.29' 'nbclient>=0.10' 'nbformat>=5.10' -e '.[offline,search,onnx]'
 	$(VENV)-$@/bin/python -m pytest -m "not slow" -n 2 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
@@ -64,9 +65,9 @@ lowest newest: $(VENV)/ready
 # reached its database, and fails.
 audit: $(VENV)/ready
 	@echo 'jinja2==2.10' > $(VENV)/known-holes.txt
-	@$(BIN)/uv tool run pip-audit --strict --disable-pip --no-deps -r $(VENV)/known-holes.txt 2>&1 | grep -qiE 'PYSEC|CVE|GHSA' || \
+	@$(BIN)/uv tool run pip-audit@2.10.1 --strict --disable-pip --no-deps -r $(VENV)/known-holes.txt 2>&1 | grep -qiE 'PYSEC|CVE|GHSA' || \
 		{ echo "The advisory database was not reached: nothing was found in jinja2 2.10, which has holes. Nothing was audited."; exit 1; }
-	$(BIN)/uv tool run pip-audit --strict --disable-pip --no-deps -r constraints.txt
+	$(BIN)/uv tool run pip-audit@2.10.1 --strict --disable-pip --no-deps -r constraints.txt
 
 clean:
 	rm -rf $(VENV) $(VENV)-lowest $(VENV)-newest mutants build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
