@@ -113,4 +113,5 @@ torture: $(VENV)/ready
 	$(BIN)/python tests/crash_torture.py --keep
 	$(BIN)/python tests/input_torture.py --keep
 	$(BIN)/python tests/coverage_torture.py --keep
+	$(BIN)/python tests/coverage_torture.py --groups 10 20 50 --keep
 	$(BIN)/python tests/endurance_torture.py --keep

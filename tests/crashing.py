@@ -12,7 +12,6 @@ import dataclasses
 import io
 import json
 import os
-import random
 import re
 import resource
 import shutil
@@ -24,13 +23,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-__all__ = ["CAME", "Broken", "Moment", "Nursery", "Promises", "recipe_words", "rows"]
+__all__ = ["CAME", "Moment", "Nursery", "seen_in"]
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(CHECKOUT))  # this package, and not one that is installed
-_WORDS = "ball bear bird blue boy bread bus car cat city coach cold cook cup day dog eat end fish food game"
 FAILED = 70  # an error that is no sentence
 CAME = "(the moment has come)"  # in the log of a process that sent itself a signal
+SEEN = "moments were seen"  # in that of one which waited for one and ended by itself
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,16 +38,22 @@ class Moment:
 
     Attributes:
         doing: "write" (SIGKILL leaves half of the file there; another signal comes before the write), "replace" and
-            "replaced" (before and after a file or folder takes its place), "remove" (with half of a folder gone).
+            "replaced" (before and after a file or folder takes its place), "remove" (with half of a folder gone), or
+            "any" of these.
         match: of the path, a regular expression that is searched for.
-        nth: time that this happens, from 1.
+        nth: time that this happens, from 1; 0 never comes, and how often it happened stands in the log.
         number: of the signal.
     """
 
     doing: str
-    match: str
+    match: str = ""
     nth: int = 1
     number: int = signal.SIGKILL
+
+
+def seen_in(log: Path) -> int:
+    """How often what a process waited for happened, if it ended by itself."""
+    return int(re.findall(rf"(\d+) {SEEN}", log.read_text(encoding="utf-8"))[-1])
 
 
 class Nursery:
@@ -92,129 +97,6 @@ class Nursery:
         return self._server.stdout.readline()
 
 
-class Broken(Exception):
-    """A promise that was not kept."""
-
-
-class Promises:
-    """What must hold of a run that ended early, and when it is resumed.
-
-    Args:
-        nursery: that starts command lines.
-        whole: the folder of the same run, uninterrupted.
-    """
-
-    def __init__(self, nursery: Nursery, whole: Path) -> None:
-        self._nursery, self._whole = nursery, whole
-
-    def ended(self, out: Path, status: int, said: str, number: int | None) -> Path | None:
-        """Check how a run in ``out`` ended early; its folder, None where it left none.
-
-        Args:
-            out: the folder of run folders.
-            status: with which the process ended.
-            said: everything that it printed.
-            number: of the signal that it got; None: it could not write.
-        """
-        folders = (
-            [path for path in out.iterdir() if path.is_dir() and path.name != "lost+found"] if out.is_dir() else []
-        )
-        _true(len(folders) <= 1, f"one run made {len(folders)} folders")
-        folder = folders[0] if folders else None
-        record = bool(folder and (folder / "record.json").is_file())
-        begun = bool(folder and (folder / "plan.json").is_file())
-        _true("Traceback" not in said, "it ended in a traceback")
-        if number == signal.SIGKILL:
-            _true(status == -number or (record and status == 0), f"it was killed and ended with {status}")
-        elif number is not None:
-            # Before the run listens and after it is over the signal does what it does to any process.
-            plain = not begun or record
-            allowed = {128 + number, *([-number, 0] if plain else [])}
-            _true(status in allowed, f"signal {number}, and it ended with {status}")
-            if not plain:
-                _true(f"tune --resume {folder}\n" in said, "it does not say how to go on")
-            for step in re.findall(r"stopped at step (\d+), with a checkpoint", said):
-                _true(
-                    bool(list(out.glob(f"*/trainer/**/checkpoint-{step}/whole.json"))), f"no checkpoint of step {step}"
-                )
-        elif status or not record:
-            _true(status == 1, f"it could not write, and ended with {status}")
-            _true("could not be written in" in said, "it does not say what could not be written")
-            _true(not begun or f"tune --resume {folder}" in said, "it does not say how to go on")
-        return folder
-
-    def resumed(self, folder: Path, log: Path) -> str:
-        """Go on with what there is; says what became of it."""
-        from hf_simtune.errors import RequestError
-        from hf_simtune.run_folder import RunFolder
-
-        record, begun = (folder / "record.json").is_file(), (folder / "plan.json").is_file()
-        if not record:
-            try:
-                RunFolder.finished(folder)
-            except RequestError:
-                pass
-            else:
-                raise Broken("an unfinished run is taken for a finished one")
-        status = self._nursery.run(["tune", "--resume", str(folder)], log)
-        said = log.read_text(encoding="utf-8")
-        _true("Traceback" not in said, f"the resumed run ended in a traceback: {said}")
-        if record:
-            _true(status == 2 and "is finished" in said, f"a finished run was taken up again: {status}, {said}")
-            self.same(folder)
-            return "finished before"
-        if not begun:
-            _true(status == 2 and "plan.json" in said, f"it does not say what is missing: {status}, {said}")
-            return "nothing to go on with"
-        _true(status == 0, f"the resumed run ended with {status}: {said}")
-        self.same(folder)
-        return "same weights"
-
-    def same(self, folder: Path) -> None:
-        """The weights, byte by byte, and the scores are those of the uninterrupted run."""
-        for name in ("model/model.safetensors", "scores.parquet"):
-            same = (folder / name).read_bytes() == (self._whole / name).read_bytes()
-            _true(same, f"{name} is not that of the uninterrupted run")
-        found, wanted = (
-            json.loads((path / "record.json").read_text(encoding="utf-8")) for path in (folder, self._whole)
-        )
-        for name in ("evaluations", "tuned"):
-            _true(found[name] == wanted[name], f"{name} in record.json are not those of the uninterrupted run")
-        # What is over takes no more room than what it took at once.
-        _true(not list(folder.rglob("*.part")), "something half-written is left in a finished run")
-        for name in ("README.md", "report.html"):
-            _true((folder / name).stat().st_size > 1000, f"{name} is not whole")
-
-
-def _true(holds: bool, broken: str) -> None:
-    if not holds:
-        raise Broken(broken)
-
-
-def rows(folder: Path, count: int = 96) -> None:
-    """Three files of graded pairs of common words, and a tiny model; with an own process, as this one may fork."""
-    luck = random.Random(3)
-    words = [*_WORDS.split()]
-    for name, size in (("train", count), ("select", 40), ("report", 60)):
-        lines = ["sentence1,sentence2,score"]
-        for number in range(size):
-            first = luck.sample(words, 5)
-            shared = luck.randrange(6)
-            second = [*first[:shared], *luck.sample(words, 5 - shared)]
-            lines.append(f"{name} {number} {' '.join(first)},{' '.join(second)} {number},{shared / 5}")
-        (folder / f"{name}.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    code = f"from pathlib import Path; from tiny import tiny_model; tiny_model(Path({str(folder / 'tiny')!r}))"
-    subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, check=True)
-
-
-def recipe_words(folder: Path, out: Path, *further: str) -> list[str]:
-    """The command line of a run of a few seconds on those files."""
-    words = f"tune {folder}/train.csv --name crash --model {folder}/tiny --loss cosent --select-on {folder}/select.csv"
-    words += f" --report-on {folder}/report.csv --batch-size 8 --epochs 2 --evaluations 6 --learning-rate 1e-3"
-    words += f" --precision fp32 --forward plain --keep-leaks --out {out}"
-    return [*words.split(), *further]
-
-
 def _serve() -> None:
     import matplotlib
     import torch
@@ -240,6 +122,7 @@ def _serve() -> None:
 def _child(asked: dict[str, Any]) -> None:
     """Be the command line; never returns."""
     status: Any = FAILED
+    trap = None
     try:
         with Path(asked["log"]).open("wb", buffering=0) as log, Path(os.devnull).open() as nothing:
             for number in (1, 2):
@@ -248,7 +131,7 @@ def _child(asked: dict[str, Any]) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         if asked["moment"]:
-            _wrap(Moment(**asked["moment"]))
+            trap = _wrap(Moment(**asked["moment"]))
         if asked["largest"]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (asked["largest"], asked["largest"]))
         from hf_simtune import cli
@@ -263,6 +146,8 @@ def _child(asked: dict[str, Any]) -> None:
             traceback.print_exc()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
+        if trap:
+            os.write(2, f"{trap.seen} {SEEN}\n".encode())
         os._exit(status if isinstance(status, int) else FAILED)
 
 
@@ -273,7 +158,7 @@ class _Trap:
         self.moment, self.seen = moment, 0
 
     def due(self, doing: str, path: object) -> bool:
-        if doing != self.moment.doing or not re.search(self.moment.match, str(path)):
+        if self.moment.doing not in (doing, "any") or not re.search(self.moment.match, str(path)):
             return False
         self.seen += 1
         return self.seen == self.moment.nth
@@ -293,7 +178,7 @@ class _Trap:
         self.spring()
 
 
-def _wrap(moment: Moment) -> None:
+def _wrap(moment: Moment) -> _Trap:
     import pyarrow.parquet as pq
     import safetensors.torch
     import torch
@@ -325,7 +210,7 @@ def _wrap(moment: Moment) -> None:
         return sink.getvalue()
 
     def half_gone(path: object, *given: Any, **named: Any) -> None:
-        if trap.due("remove", path):
+        if Path(str(path)).is_dir() and trap.due("remove", path):
             for file in sorted(Path(str(path)).iterdir())[::2]:
                 if file.is_file():
                     file.unlink()
@@ -366,6 +251,7 @@ def _wrap(moment: Moment) -> None:
     for name in ("replace", "rename"):
         around(Path, name, before_place, after_place)
     around(shutil, "rmtree", half_gone)
+    return trap
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import errno
 import json
 import logging
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -19,8 +20,10 @@ from typing import Any
 
 import pytest
 from conftest import CHECKOUT
-from crash_torture import Torture
-from crashing import Moment, Nursery, recipe_words
+from crash_promises import Broken
+from crash_runs import recipe_words
+from crash_ways import Torture, nursery_in
+from crashing import Moment
 from safetensors import SafetensorError
 
 from hf_simtune import checkpoint, cli, run_commands, whole
@@ -31,32 +34,55 @@ from hf_simtune.run_folder import RunFolder
 from hf_simtune.stopping import Stop, Stopped
 from hf_simtune.unwritten import UnwrittenError, writing
 
+# Of the moments that are drawn; to draw the same ones again: CRASH_SEED=N.
+SEED = int(os.environ.get("CRASH_SEED") or random.SystemRandom().randrange(10**6))
+SAME = "same weights"
+
 
 @pytest.fixture(scope="module")
 def torture(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Torture]:
-    with Nursery() as nursery:
-        yield Torture(tmp_path_factory.mktemp("torture"), nursery, seed=1, soups=False)
+    folder = tmp_path_factory.mktemp("torture")
+    with nursery_in(folder) as nursery:
+        yield Torture(folder, nursery, SEED)
 
 
+def kind(torture: Torture) -> str:
+    """Of two, so that there is little to make that a run is held against."""
+    return torture.luck.choice(["CoSENT", "packed MNRL"])
+
+
+MODEL = Moment("write", r"model.part/model.safetensors")
 CASES: dict[str, Callable[[Torture], str]] = {
-    "killed in a checkpoint": lambda torture: torture.named(Moment("write", r"checkpoint-\d+/optimizer.pt", 3)),
-    "killed in the model": lambda torture: torture.named(Moment("write", r"model.part/model.safetensors")),
-    "killed in the record": lambda torture: torture.named(Moment("write", r"record.json.part")),
-    "stopped in a checkpoint": lambda torture: torture.named(Moment("write", r"scheduler.pt", 2, signal.SIGINT)),
-    "ended in the card": lambda torture: torture.named(Moment("write", r"README.md.part", 1, signal.SIGTERM)),
-    "out of room": lambda torture: torture.limited(2**15),
+    "killed in a checkpoint": lambda it: it.named("CoSENT", Moment("write", r"checkpoint-\d+/optimizer.pt", 3)),
+    "killed in the model": lambda it: it.named("packed MNRL", MODEL),
+    "killed at a drawn file": lambda it: it.drawn(kind(it), signal.SIGKILL),
+    "stopped at a drawn file": lambda it: it.drawn(kind(it)),
+    "ended in the card": lambda it: it.named("CoSENT", Moment("write", r"README.md.part", 1, signal.SIGTERM)),
+    "out of room": lambda it: it.limited("CoSENT", 2**15),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 def test_a_run_that_ended_early_is_gone_on_with_to_the_same_weights(case: str, torture: Torture) -> None:
-    assert CASES[case](torture) == "same weights"
+    torture.luck = random.Random(f"{SEED} {case}")
+    # A drawn moment may come before there is a run, or when it is over.
+    ends = (SAME, "finished before", "nothing begun", "nothing to go on with") if "drawn" in case else (SAME,)
+    try:
+        became = CASES[case](torture)
+    except Broken as broken:
+        became = f"{broken}; it had said: {torture.log.read_text(encoding='utf-8')}"
+    assert became in ends, f"CRASH_SEED={SEED}"
 
 
 @pytest.mark.slow
 def test_two_processes_do_not_mix_in_one_folder(torture: Torture) -> None:
-    assert torture.together() == "one of two"
+    assert torture.together("CoSENT") == "one of two"
+
+
+@pytest.mark.slow
+def test_two_runs_that_begin_at_once_have_a_folder_each_and_share_an_empty_cache(torture: Torture) -> None:
+    assert torture.beside("CoSENT") == "both whole"
 
 
 @pytest.mark.slow
@@ -89,7 +115,7 @@ def test_one_ctrl_c_stops_at_the_next_step_and_says_how_to_go_on(torture: Tortur
     finally:
         shutil.copytree(tmp_path / "base", base, dirs_exist_ok=True)
     assert "--epochs was 2.0 and is now 3.0" in _refused(torture, folder, "--epochs", "3")
-    assert torture.promises["one"].resumed(folder, torture.log) == "same weights"
+    assert torture.whole("CoSENT").promises.resumed(folder, torture.log) == "same weights"
 
 
 def _refused(torture: Torture, folder: Path, *words: str) -> str:

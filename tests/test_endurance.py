@@ -13,8 +13,11 @@ import forked
 import pytest
 import torch
 from conftest import CHECKOUT
-from endurance_torture import Held, runs
+from endurance_torture import Held, cycles
+from published import teachable
 from tiny import tiny_static
+
+from hf_simtune.record import RunRecord
 
 SENTENCES = "sentence1,sentence2,score\na bad ball,a big bird,0.1\na blue boy,a boy,0.9\nsome bread,a bus,0.3\n"
 # Root may write anywhere: without these capabilities a folder's permissions count for root too.
@@ -22,11 +25,11 @@ PLAIN = ["setpriv", "--bounding-set", "-dac_override,-dac_read_search", "--inh-c
 
 
 @pytest.mark.slow
-def test_runs_in_a_row_hold_no_more_after_the_last_than_after_the_second(tmp_path: Path) -> None:
+def test_runs_of_each_kind_in_a_row_hold_no_more_after_the_second_cycle_than_after_the_first(tmp_path: Path) -> None:
     seen: dict[int, Held] = {}
-    runs(tmp_path, 5, seen.__setitem__)
-    assert sorted(seen) == [1, 2, 3, 4, 5]
-    assert seen[5].grown(seen[2]) == []
+    made = cycles(tmp_path, 2, seen.__setitem__)
+    assert {"packed", "LoRA", "SPLADE", "soup", "stopped by the guard"} < set(made) and sorted(seen) == [1, 2]
+    assert seen[2].grown(seen[1]) == []
 
 
 def test_what_is_kept_is_seen(tmp_path: Path) -> None:
@@ -53,7 +56,10 @@ def commands(*words: str, home: Path, prefix: tuple[str, ...] = (), **more: str)
 
 
 @pytest.mark.slow
-def test_under_a_home_that_may_only_be_read_rows_are_checked_each_time_and_the_folder_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["score", "tune"])
+def test_under_a_home_that_may_only_be_read_rows_are_checked_each_time_and_the_folder_is_named(
+    command: str, tmp_path: Path
+) -> None:
     home, rows = tmp_path / "home", tmp_path / "rows.csv"
     home.mkdir()
     rows.write_text(SENTENCES)
@@ -63,11 +69,24 @@ def test_under_a_home_that_may_only_be_read_rows_are_checked_each_time_and_the_f
         if not shutil.which("setpriv") or subprocess.run([*PLAIN, "true"], check=False).returncode:
             pytest.skip("needs setpriv, as root writes anywhere")
         prefix = tuple(PLAIN)
-    done = commands("score", str(tiny_static(tmp_path / "tiny")), "--data", str(rows), home=home, prefix=prefix)
+    model = tiny_static(tmp_path / "tiny")
+    words = ["score", str(model), "--data", str(rows)]
+    if command == "tune":
+        recipe = teachable(model, tmp_path)
+        words = ["tune", recipe.train_data, "--model", str(model), "--out", str(tmp_path / "runs")]
+        words += ["--select-on", str(recipe.select_on), "--report-on", str(recipe.report_on)]
+        words += ["--learning-rate", "3e-2", "--batch-size", "16", "--evaluations", "2"]
+    done = commands(*words, home=home, prefix=prefix)
     home.chmod(0o755)
     assert done.returncode == 0, done.stderr
-    assert "rows.csv: Spearman" in done.stdout
+    if command == "tune":
+        (folder,) = (tmp_path / "runs").iterdir()
+        record = RunRecord.load(folder / "record.json")
+        assert record.tuned.weights_sha256 != record.base.weights_sha256 and (folder / "model").is_dir()
+    else:
+        assert "rows.csv: Spearman" in done.stdout
     told = " ".join(done.stderr.split())
+    assert told.count("checked rows cannot be kept in") == 1
     assert f"checked rows cannot be kept in {home}" in told and "HF_HOME=FOLDER" in told
     assert "Traceback" not in told and not list(home.iterdir())
 

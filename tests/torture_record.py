@@ -35,6 +35,7 @@ class Keeper:
     name: str
     wanted: bool
     commit: str | None  # that it began at
+    script: str | None = None  # NAME of NAME_torture.py, where that is not the record's
     start: float = dataclasses.field(default_factory=time.perf_counter)
 
     def keep(self, found: Found) -> None:
@@ -46,7 +47,7 @@ class Keeper:
         words = [word for word in sys.argv[1:] if word != "--keep"]
         record = {
             "found": found,
-            "command": shlex.join(["python", f"tests/{self.name}_torture.py", *words]),
+            "command": shlex.join(["python", f"tests/{self.script or self.name}_torture.py", *words]),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "commit": self.commit,
             "machine": dataclasses.asdict(machine.describe()),
@@ -71,9 +72,12 @@ def _crash(found: Found) -> tuple[str, str]:
     for kind in found["of them"].values():
         for end, count in kind.items():
             became[end] = became.get(end, 0) + count
-    kinds = "; ".join(f"{sum(ends.values())} {kind}" for kind, ends in found["of them"].items())
+    ways = "; ".join(f"{sum(ends.values())} {way}" for way, ends in found["of them"].items())
     ends = "; ".join(f"{count} {end}" for end, count in sorted(became.items(), key=lambda one: -one[1]))
-    return f"{found['moments']} moments at which a run ended: {kinds}", ends
+    drawn = f", {found['drawn']} of them drawn," if "drawn" in found else ""
+    # An older record is of runs of one kind.
+    runs = ", ".join(f"{count} {kind}" for kind, count in sorted(found.get("runs", {}).items()))
+    return f"{found['moments']} moments{drawn} at which a run ended: {ways}" + (f"; runs: {runs}" if runs else ""), ends
 
 
 def _input(found: Found) -> tuple[str, str]:
@@ -95,13 +99,21 @@ def _coverage(found: Found) -> tuple[str, str]:
         ends.append(f"{groups:,} groups: the 95 % interval held the truth in {min(held):.1f} to {max(held):.1f} %")
         if improved:
             ends[-1] += f", and {min(improved):.1f} to {max(improved):.1f} % were *improved* where nothing had changed"
+    if found["outside"]:
+        ends.append(f"{found['outside']} of these shares are not what is promised")
     return f"{runs:,} simulated comparisons with a known truth, in {len(worlds)} worlds", "; ".join(ends)
+
+
+def _few_groups(found: Found) -> tuple[str, str]:
+    what, ends = _coverage(found | {"outside": 0})
+    return f"{what}, with fewer groups than anything is promised of", ends
 
 
 def _endurance(found: Found) -> tuple[str, str]:
     first, last = found["first"], found["last"]
+    kinds = f" of {len(found['kinds'])} kinds ({', '.join(found['kinds'])})" if "kinds" in found else ""
     return (
-        f"{last['run']} runs in one process",
+        f"{last['run']} runs{kinds} in one process",
         f"{first['resident']:.1f} MiB, {first['files']} open files and {first['threads']} threads after the "
         f"{first['run']}th; {last['resident']:.1f}, {last['files']} and {last['threads']} after the last",
     )
@@ -131,6 +143,7 @@ TOLD = {
     "input": _input,
     "publish": _publish,
     "coverage": _coverage,
+    "few_groups": _few_groups,
     "endurance": _endurance,
     "mutants": _mutants,
 }
