@@ -91,6 +91,7 @@ def attach(model: Model, lora: LoRA, seed: int) -> Trainable:
 
     Raises:
         RequestError: no transformer, more than one, or one that has adapters already; or a target that is no layer.
+        RunError: they do not fit into memory.
     """
     from peft import LoraConfig, TaskType
 
@@ -115,9 +116,15 @@ def attach(model: Model, lora: LoRA, seed: int) -> Trainable:
         lora_dropout=lora.dropout,
         target_modules=names,
     )
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        model.add_adapter(config, ADAPTER)
+    try:
+        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+            torch.manual_seed(seed)
+            model.add_adapter(config, ADAPTER)
+    except (MemoryError, RuntimeError) as error:
+        if "memory" not in f"{type(error).__name__} {error}".lower():  # on a CPU torch raises a RuntimeError
+            raise
+        told = f"--lora r={lora.r}: out of memory: adapters of this rank on {len(names)} layers do not fit"
+        raise RunError(told, hint="Take a smaller r, as in --lora r=16, or fewer targets") from error
     adapter = backbone.peft_config[ADAPTER]
     if not (Path(str(adapter.base_model_name_or_path)) / "config.json").is_file():
         adapter.base_model_name_or_path = None  # by its name peft asks the Hub for the base, at each checkpoint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,8 @@ from hf_simtune.version import __version__
 
 __all__ = ["parser", "recipe_parser"]
 
+LONGEST = 60  # characters of a word that a message shows
+ROWS, STEPS, TOKENS, SEEDS = 10**10, 1_000_000, 10**7, 2**32 - 1  # far above any use, as the fields of a recipe
 EXAMPLES = """\
 examples:
   hf-simtune tune mnrl_minilm                 tune MiniLM on sentence-compression, measure on STSb
@@ -52,6 +55,25 @@ examples:
 The table says for each cell: the score on the selection rows, its change from the untouched base, and how the tuned
 model spreads sentences (standard deviation of their similarities, anisotropy, uniformity).
 """
+
+
+def up_to(most: int) -> Callable[[str], int]:
+    """What takes a whole number off the command line; how small it may be is the command's own to say.
+
+    Args:
+        most: beyond it is a slip, which would never end, or which the libraries cannot count to.
+    """
+
+    def read(text: str) -> int:
+        try:
+            if (value := int(text)) <= most:
+                return value
+        except ValueError:
+            pass
+        told = repr(text) if len(text) <= LONGEST else f"{text[:LONGEST]!r}..."
+        raise argparse.ArgumentTypeError(f"{told}: it must be a whole number, at most {most:,}")
+
+    return read
 
 
 class OncePerModel(argparse.Action):
@@ -132,7 +154,9 @@ def parser() -> Parser:
     sweep.formatter_class = argparse.RawDescriptionHelpFormatter
     sweep.description, sweep.epilog = SWEEP, SWEEP_EXAMPLES
     sweep.add_argument("target", nargs="?", help="a recipe's name, a recipe.py, a data file, or a data set's Hub id")
-    sweep.add_argument("--trials", type=int, metavar="N", help="run N cells that a search picks, in place of all")
+    sweep.add_argument(
+        "--trials", type=up_to(STEPS), metavar="N", help="run N cells that a search picks, in place of all"
+    )
     _run_flags(sweep, of="sweep")
     sweep.register("action", None, Choices)
     flags.add(sweep)
@@ -151,7 +175,9 @@ def parser() -> Parser:
     )
     _data_flags(compare, required=False)
     _model_flags(compare)
-    compare.add_argument("--seed", type=int, help="seed of the bootstrap [0; of a run folder alone, the run's own]")
+    compare.add_argument(
+        "--seed", type=up_to(SEEDS), help="seed of the bootstrap [0; of a run folder alone, the run's own]"
+    )
     compare.add_argument("--out", metavar="FILE", help="page to write, .html: table, intervals, figures, moved rows")
     compare.add_argument("--force", action="store_true", help="write over a file that exists")
 
@@ -165,11 +191,11 @@ def parser() -> Parser:
     _row_flags(diagnose)
     diagnose.add_argument(
         "--max-rows",
-        type=int,
+        type=up_to(ROWS),
         help="rows that are drawn if there are more [20000; with a sparse encoder as many as have 5000 sentences]",
     )
     _model_flags(diagnose)
-    diagnose.add_argument("--seed", type=int, default=0, help="of the rows and pairs that are drawn [0]")
+    diagnose.add_argument("--seed", type=up_to(SEEDS), default=0, help="of the rows and pairs that are drawn [0]")
     diagnose.add_argument("--out", metavar="FILE", help="picture to write, .svg, or picture and table, .html")
     diagnose.add_argument("--force", action="store_true", help="write over a file that exists")
     _output_flags(diagnose)
@@ -191,8 +217,8 @@ def parser() -> Parser:
     _row_flags(bench)
     bench.add_argument("--model", help=f"Hub id or folder [{recipe.BUILTIN_MINILM}]")
     bench.add_argument("--loss", choices=sorted(recipe.LOSS_SHAPES), help="by default what the shape of the rows takes")
-    bench.add_argument("--batch-size", type=int, help="rows per step [64]")
-    bench.add_argument("--max-length", type=int, help="cut texts after so many tokens (step)")
+    bench.add_argument("--batch-size", type=up_to(STEPS), help="rows per step [64]")
+    bench.add_argument("--max-length", type=up_to(TOKENS), help="cut texts after so many tokens (step)")
     bench.add_argument("--forward", choices=recipe.FORWARDS, help="of our side (step) [auto]")
     bench.add_argument(
         "--sides",
@@ -200,16 +226,16 @@ def parser() -> Parser:
         choices=["plain-fp32", "plain-bf16", "ours-fp32", "ours-auto"],
         help="which take part; the others are compared with the first (step) [all four]",
     )
-    bench.add_argument("--steps", type=int, help="steps a round (step) [4]")
-    bench.add_argument("--rounds", type=int, help="rounds that count (step) [5]")
+    bench.add_argument("--steps", type=up_to(STEPS), help="steps a round (step) [4]")
+    bench.add_argument("--rounds", type=up_to(STEPS), help="rounds that count (step) [5]")
     bench.add_argument(
         "--rows",
-        type=int,
+        type=up_to(ROWS),
         nargs="+",
         metavar="N",
         help="sizes of the file (data) [10000 100000], or training rows (answer)",
     )
-    bench.add_argument("--seeds", type=int, nargs="+", help="of the runs (answer) [0 1 2]")
+    bench.add_argument("--seeds", type=up_to(SEEDS), nargs="+", help="of the runs (answer) [0 1 2]")
     bench.add_argument("--select-on", help="scored rows that choose the checkpoint (answer)")
     bench.add_argument("--report-on", help="scored rows that are compared (answer)")
     bench.add_argument("--out", metavar="FILE", help="keep the figures as JSON")
@@ -221,10 +247,10 @@ def parser() -> Parser:
 
     generate = command("generate", "Write rows of a built-in corpus to a file.")
     generate.add_argument("corpus", choices=["sports"], help="the corpus")
-    generate.add_argument("--rows", type=int, default=1000, help="how many [1000]")
+    generate.add_argument("--rows", type=up_to(ROWS), default=1000, help="how many [1000]")
     generate.add_argument("--shape", choices=recipe.SHAPES, default="sentences", help="what a row is [sentences]")
     generate.add_argument("--split", choices=["train", "validation", "test"], default="train", help="[train]")
-    generate.add_argument("--seed", type=int, default=0, help="[0]")
+    generate.add_argument("--seed", type=up_to(SEEDS), default=0, help="[0]")
     generate.add_argument(
         "--out", help="file to write, .txt, .csv, .tsv or .jsonl; - is the terminal [sports-SHAPE.csv or .txt]"
     )

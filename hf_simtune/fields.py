@@ -14,6 +14,7 @@ from hf_simtune.tellable import holds_secret, secrets
 
 __all__ = [
     "NONE",
+    "at_most",
     "field",
     "fraction",
     "is_a",
@@ -25,6 +26,7 @@ __all__ = [
     "rising",
     "type_name",
     "wrong_fields",
+    "zero_or_more",
 ]
 
 MOST = 10**300  # beyond, a whole number is no float
@@ -69,6 +71,19 @@ def one_of(*values: str) -> tuple[Callable[[Any], bool], str]:
 def positive(value: float) -> bool:
     """Finite and above 0."""
     return math.isfinite(value) and value > 0
+
+
+def zero_or_more(value: float) -> bool:
+    """Finite and 0 or above."""
+    return math.isfinite(value) and value >= 0
+
+
+def at_most(most: int, check: Callable[[Any], bool], allowed: str) -> tuple[Callable[[Any], bool], str]:
+    """A check and what it allows with an upper end, far above any use: what lies beyond is a slip.
+
+    Past it training would not end in a lifetime, or the libraries would count no further and raise what they please.
+    """
+    return (lambda value: check(value) and value <= most), f"{allowed}, at most {most:,}"
 
 
 def fraction(value: float) -> bool:
@@ -131,7 +146,8 @@ def _cut(text: str) -> str:
 
 
 def _closest(value: Any, allowed: str) -> str:
-    near = difflib.get_close_matches(str(value), allowed.removeprefix("one of ").split(", "), n=1)
+    words = allowed.removeprefix("one of ").split(", ") if isinstance(value, str) else []
+    near = difflib.get_close_matches(str(value), words, n=1)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 

@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import re
 
-from hf_simtune.fields import field, fraction
+from hf_simtune.fields import at_most, field, fraction, positive
 from hf_simtune.words import Words
 
-__all__ = ["LoRA"]
+__all__ = ["ALLOWED", "LoRA"]
+
+RANK = 65_536  # no layer of a model is as wide, and an update has no higher rank than its layer is wide
+WEIGHT = 1_000_000
+ALLOWED = f"r=N alpha=N dropout=X targets=A,B (r 1 to {RANK:,}, alpha 1 to {WEIGHT:,}, dropout 0 to below 1)"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -21,8 +25,10 @@ class LoRA(Words):
     LoRA(r=8, alpha=32, dropout=0.0, targets=('query', 'value'))
     """
 
-    r: int = field(16, "rank of the adapters", lambda v: v >= 1, "1 or more")
-    alpha: int = field(32, "their weight: the update is multiplied by alpha / r", lambda v: v >= 1, "1 or more")
+    r: int = field(16, "rank of the adapters", *at_most(RANK, positive, "1 or more"))
+    alpha: int = field(
+        32, "their weight: the update is multiplied by alpha / r", *at_most(WEIGHT, positive, "1 or more")
+    )
     dropout: float = field(0.0, "share of an adapter's input that is dropped in training", fraction, "0 to below 1")
     targets: tuple[str, ...] = field(
         ("all-linear",),

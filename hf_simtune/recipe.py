@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterator
 from typing import Any, get_type_hints
@@ -11,9 +10,9 @@ from typing import Any, get_type_hints
 from hf_simtune.branches import ALLOWED as BRANCHES
 from hf_simtune.branches import in_order, wrong
 from hf_simtune.errors import RequestError
-from hf_simtune.fields import field, fraction, one_of, positive, rising, wrong_fields
+from hf_simtune.fields import at_most, field, fraction, one_of, positive, rising, wrong_fields, zero_or_more
 from hf_simtune.hub_names import is_hub_id
-from hf_simtune.lora import LoRA
+from hf_simtune.lora import ALLOWED, LoRA
 from hf_simtune.row_shapes import LOSS_SHAPES
 from hf_simtune.rules import together
 from hf_simtune.stand_ins import BUILTIN_MINILM, BUILTIN_SPLADE, MINILM, offline_changes
@@ -55,7 +54,7 @@ class Recipe:
     >>> Recipe(name="mine", train_data="my_scores.csv", epochs=2, loss="cosent").check()
     []
     >>> Recipe(name="mine", train_data="my_scores.csv", epochs=-2).check()
-    ['--epochs is -2: it must be above 0']
+    ['--epochs is -2: it must be above 0, at most 100,000']
     """
 
     name: str = field(
@@ -104,7 +103,9 @@ class Recipe:
         None, "scale of the training scores, lowest and highest, as in: 0 5", rising, "two numbers, the lower first"
     )
     train_rows: int | None = field(
-        None, "use the first N training rows, after a seeded shuffle (default: all)", positive, "1 or more"
+        None,
+        "use the first N training rows, after a seeded shuffle (default: all)",
+        *at_most(10**10, positive, "1 or more"),  # the largest public sets have a tenth of that
     )
     skip_bad_rows: bool = field(False, "drop and count rows that cannot be used, instead of refusing the data")
     keep_leaks: bool = field(False, "keep training rows that are also evaluation pairs (the card will say so)")
@@ -118,8 +119,7 @@ class Recipe:
     mine_negatives: int = field(
         0,
         "hard negatives that the base model looks for among the positives, for each pair",
-        lambda v: v >= 0,
-        "0 or more",
+        *at_most(1_000, zero_or_more, "0 or more"),
     )
     negative_margin: float = field(
         0.05,
@@ -160,25 +160,23 @@ class Recipe:
     temperature: float = field(
         0.05,
         "divides the similarities in mnrl, simcse, cosent and angle (the libraries' 'scale' is 1/temperature)",
-        positive,
-        "above 0",
+        *at_most(1_000, lambda v: v >= 1e-6, "0.000001 or more"),  # below, fp32 rounds it all off
     )
-    epochs: float = field(1.0, "passes over the training rows", positive, "above 0")
-    batch_size: int = field(64, "rows per step and process", lambda v: v >= 2, "2 or more")
+    epochs: float = field(1.0, "passes over the training rows", *at_most(100_000, positive, "above 0"))
+    batch_size: int = field(64, "rows per step and process", *at_most(1_000_000, lambda v: v >= 2, "2 or more"))
     mini_batch: int | None = field(
         None,
         f"rows that a cached loss runs at a time (default: {MINI_BATCH}, or the batch if that is smaller)",
-        positive,
-        "1 or more",
+        *at_most(1_000_000, positive, "1 or more"),
     )
-    learning_rate: float = field(2e-5, "highest learning rate", positive, "above 0")
+    learning_rate: float = field(2e-5, "highest learning rate", *at_most(100, positive, "above 0"))
     warmup: float = field(0.1, "share of the steps in which the learning rate rises", fraction, "0 or more, below 1")
     scheduler: str = field(
         "linear", "how the learning rate falls: linear, cosine, constant, constant_with_warmup", *one_of(*SCHEDULERS)
     )
-    weight_decay: float = field(0.0, "AdamW's weight decay", lambda v: math.isfinite(v) and v >= 0, "0 or more")
+    weight_decay: float = field(0.0, "AdamW's weight decay", *at_most(1_000, zero_or_more, "0 or more"))
     max_length: int | None = field(
-        None, "longest text in tokens (default: the base model's own)", positive, "1 or more"
+        None, "longest text in tokens (default: the base model's own)", *at_most(10**7, positive, "1 or more")
     )
     prompt: str | None = field(None, "text put before each sentence, in training and in scoring, of base and tuned")
     sparse: str | None = field(
@@ -188,40 +186,37 @@ class Recipe:
         *one_of(*SPARSE),
     )
     active_dims: int | None = field(
-        None, "dimensions that csr keeps active, of 4 times the base's", positive, "1 or more"
+        None, "dimensions that csr keeps active, of 4 times the base's", *at_most(10**6, positive, "1 or more")
     )
     flops_weight: float = field(
         3e-3,
         "SPLADE: weight of the FLOPS regulariser; more makes sparser",
-        lambda v: math.isfinite(v) and v >= 0,
-        "0 or more",
+        *at_most(1_000, zero_or_more, "0 or more"),
     )
     lora: LoRA | None = field(
         None,
         "tune low-rank adapters alone: --lora, or --lora r=16 alpha=32 dropout=0.1 targets=query,value",
         LoRA.in_order,
-        "r=N alpha=N dropout=X targets=A,B (r and alpha 1 or more, dropout 0 to below 1)",
+        ALLOWED,
         wrong=LoRA.wrong,
     )
     merge: bool = field(False, "with --lora: write the adapters into the base's weights, a model like any other")
     matryoshka: tuple[int, ...] | None = field(
         None,
         "train the first dimensions to do alone too, and score each: as in 384 256 128 64",
-        lambda v: bool(v) and min(v) >= 1,
-        "one dimension or more, each 1 or more",
+        lambda v: bool(v) and min(v) >= 1 and max(v) <= 10**6,
+        "one dimension or more, each 1 or more, at most 1,000,000",
     )
     gradient_checkpointing: bool = field(False, "compute activations again on the way back: less memory, more time")
     evaluations: int | None = field(
         None,
         "how often the selection rows are scored during training (default: 10, or once an epoch if that is more)",
-        positive,
-        "1 or more",
+        *at_most(1_000_000, positive, "1 or more"),
     )
     patience: int | None = field(
         None,
         "stop after so many scores without a better one; 0 never stops (default: 5 beyond 10 epochs, else 0)",
-        lambda v: v >= 0,
-        "0 or more",
+        *at_most(1_000_000, zero_or_more, "0 or more"),
     )
     on_collapse: str = field(
         "warn",
@@ -235,8 +230,7 @@ class Recipe:
         1,
         "train so many times from the same weights, with the seeds SEED, SEED + 1000 and so on, and keep the mean of "
         "the best weights of all",
-        positive,
-        "1 or more",
+        *at_most(1_000, positive, "1 or more"),  # trainings, whose weights are held until the last one ends
     )
     keep_base: float = field(
         0.0,

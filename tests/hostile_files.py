@@ -14,6 +14,7 @@ import json
 import math
 import re
 import warnings
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,16 @@ from hf_simtune.data.load import load
 from hf_simtune.errors import SimtuneError
 from hf_simtune.recipe import Recipe
 
-__all__ = ["Case", "cases", "check", "control"]
+__all__ = ["Case", "cases", "check", "control", "placed"]
 
 _UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_PLACE = re.compile(r", line \d+|\brow \d+ \(the first is 0\)|: column |[.?] Its columns: |the name of a column ")
+# What can be said of a file alone: no row of it can be told from another, or there is none.
+_WHOLE = re.compile(
+    r" is UTF-16$| is not a whole gzip file: | is not a parquet file that can be read: | is one JSON array, "
+    r"| says that it has [\d,]+ rows, | has no header: its first line is | has no rows$| has no rows that can be used$"
+    r"|: all [\d,]+ rows have the score "
+)
 _LONGEST = 12_000  # characters of a message: five bad rows and a hint, never a cell of a megabyte
 NAMES = ("anchor", "positive", "negative", "sentence1", "sentence2", "score", "sentence", "text", "label", "set")
 
@@ -51,6 +59,17 @@ def control(message: str) -> list[str]:
     return _UNSEEN.findall(message)
 
 
+def placed(problem: str, name: str, options: Collection[str] = ()) -> bool:
+    """Whether a problem, without the hint behind it, says where to look.
+
+    The flag of an option that was asked for; else the file, with a line, a row or a column of it, or with what is wrong
+    with it as a whole.
+    """
+    if any(re.search(rf"(?<![\w-])--{one.replace('_', '-')}(?![\w-])", problem) for one in options):
+        return True
+    return name in problem and bool(_PLACE.search(problem) or _WHOLE.search(problem))
+
+
 def check(case: Case, folder: Path) -> str:
     """Load the file. "result" or the name of the error; AssertionError where a promise is broken.
 
@@ -66,7 +85,8 @@ def check(case: Case, folder: Path) -> str:
     except SimtuneError as error:
         message = str(error)
         assert message.strip(), "an error without a word"
-        assert case.name in message or "--" in message, f"no place in it: {message}"
+        for problem in error.problems:
+            assert placed(problem, case.name, case.options), f"no place in it: {problem}"
         assert not control(message), f"control characters in {message!r}"
         assert len(message) < _LONGEST, f"{len(message):,} characters in a message"
         if "rows cannot be used (" in message:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hf_simtune import row_shapes, rules, tellable
 from hf_simtune.errors import RequestError
 from hf_simtune.lora import LoRA
-from hf_simtune.recipe import Recipe
+from hf_simtune.recipe import Recipe, fields
 from hf_simtune.run_folder import Plan, RunFolder
 
 GOOD = Recipe(name="x", train_data="rows.csv")
@@ -96,6 +96,55 @@ def test_a_value_that_no_field_takes_is_named_with_what_is_allowed(change: dict[
     [problem] = dataclasses.replace(GOOD, **change).check()  # type: ignore[arg-type]
     assert problem.startswith(f"--{next(iter(change)).replace('_', '-')} is ")
     assert told in problem
+
+
+# Fields of numbers, each with the most that it takes; scales of scores have no end but a float's.
+MOST: dict[str, float] = {
+    "train_rows": 10**10,
+    "mine_negatives": 1_000,
+    "negative_margin": 0.999,
+    "temperature": 1_000,
+    "epochs": 100_000,
+    "batch_size": 1_000_000,
+    "mini_batch": 1_000_000,
+    "learning_rate": 100,
+    "warmup": 0.999,
+    "weight_decay": 1_000,
+    "max_length": 10**7,
+    "active_dims": 10**6,
+    "flops_weight": 1_000,
+    "evaluations": 1_000_000,
+    "patience": 1_000_000,
+    "seed": 2**32 - 1,
+    "soup": 1_000,
+    "keep_base": 0.999,
+}
+WITH: dict[str, dict[str, object]] = {  # what reads them
+    "negative_margin": {"mine_negatives": 1},
+    "mini_batch": {"loss": "cached_mnrl", "batch_size": 1_000_000},
+    "active_dims": {"sparse": "csr"},
+}
+
+
+def test_every_number_has_an_upper_end() -> None:
+    kinds = {int, float, int | None, float | None}
+    assert set(MOST) == {name for name, hint, _, _ in fields() if hint in kinds}
+    for name, most in MOST.items():
+        beside = WITH.get(name, {})
+        assert dataclasses.replace(GOOD, **{name: most}, **beside).check() == []  # type: ignore[arg-type]
+        for value in (2 * most + 1, 10**299):
+            [problem] = dataclasses.replace(GOOD, **{name: value}, **beside).check()  # type: ignore[arg-type]
+            assert problem.startswith(f"--{name.replace('_', '-')} is {value}: it must be "), problem
+    assert [field.name for field in dataclasses.fields(LoRA)] == ["r", "alpha", "dropout", "targets"]
+    assert dataclasses.replace(GOOD, lora=LoRA(r=65_536, alpha=1_000_000, dropout=0.999)).check() == []
+    for lora, wrong in ((LoRA(r=10**12), "r=1000000000000"), (LoRA(alpha=10**12), "alpha=1000000000000")):
+        [problem] = dataclasses.replace(GOOD, lora=lora).check()
+        assert "r 1 to 65,536, alpha 1 to 1,000,000" in problem and problem.endswith(f", not {wrong}")
+    assert dataclasses.replace(GOOD, matryoshka=(10**6,)).check() == []
+    [problem] = dataclasses.replace(GOOD, matryoshka=(64, 10**6 + 1)).check()
+    assert "each 1 or more, at most 1,000,000" in problem
+    [problem] = dataclasses.replace(GOOD, temperature=5e-324).check()
+    assert "--temperature is 5e-324: it must be 0.000001 or more" in problem
 
 
 # Fields that do not go together, and the sentence that says so: one of each in rules.py.

@@ -136,7 +136,7 @@ def prepare(recipe: Recipe, *, branches: Sequence[Branch] = (), offline: bool = 
         facts = tuple(dataclasses.replace(fact, rows_dropped=0) for fact in leaks.facts)
         leaks = dataclasses.replace(leaks, facts=facts)
     own = len(losses) + 1  # sets of the recipe's own training
-    _check_sizes(rows[:own], [loaded.source.title for loaded in (train, *further)][:own], recipe.batch_size)
+    _check_sizes(rows[:own], [loaded.source.title for loaded in (train, *further)][:own], recipe)
     _check_branches(branches, rows[own:])
     named = [*((loss, None) for loss, _ in losses), *((one.recipe.loss, at) for at, one in enumerate(branches))]
     kept = tuple(
@@ -276,13 +276,15 @@ def _check_apart(select: Loaded, report: Loaded) -> None:
     log.warning("%s: too few to matter, below %g %%", told, 100 * OVERLAP)
 
 
-def _check_sizes(rows: Sequence[Dataset], titles: Sequence[str], batch_size: int) -> None:
-    """Refuse training sets that do not fill one batch."""
-    named = [(f" of {title}" if len(rows) > 1 else "", len(left)) for title, left in zip(titles, rows, strict=True)]
-    small = [(title, left) for title, left in named if left < batch_size]
+def _check_sizes(rows: Sequence[Dataset], titles: Sequence[str], recipe: Recipe) -> None:
+    """Refuse training sets that do not fill one batch; what the recipe says of either size is named by its flag."""
+    small = [(title, len(left)) for title, left in zip(titles, rows, strict=True) if len(left) < recipe.batch_size]
+    told = recipe.batch_size != Recipe.batch_size
+    batch = f"--batch-size {recipe.batch_size}" if told else f"one batch of {recipe.batch_size}"
+    first = f" (--train-rows {recipe.train_rows})" if recipe.train_rows else ""
     if small:
         raise RequestError(
-            [f"{left} training rows{title} are left, fewer than one batch of {batch_size}" for title, left in small],
+            [f"{left} training rows of {title}{first} are left, fewer than {batch}" for title, left in small],
             hint=f"Give more rows, or --batch-size {max(2, min(left for _, left in small) // 4)}",
         )
 

@@ -100,8 +100,7 @@ def _write(
     if checker.outside:
         raise _untold_scale(rows, checker, flags)
     if not count:
-        reasons = f": {_reasons(checker)}" if checker.dropped else ""
-        raise DataError(f"{rows.title} has no rows that can be used{reasons}")
+        raise _bad_rows(rows, checker) if checker.dropped else DataError(f"{rows.title} has no rows that can be used")
     return Stored(path, count, fingerprint.hexdigest(), dict(checker.dropped), 1 < len(subsets) <= _MOST_SUBSETS)
 
 
@@ -113,7 +112,9 @@ def _bad_rows(rows: Rows, checker: Checker) -> DataError:
     ]
     if count > len(checker.examples):
         lines.append(f"  and {count - len(checker.examples):,} more")
-    return DataError("\n".join(lines), hint="--skip-bad-rows drops and counts them")
+    left = count < checker.rows
+    hint = "--skip-bad-rows drops and counts them" if left else "No row is left: give others, or name other columns"
+    return DataError("\n".join(lines), hint=hint)
 
 
 def _place(rows: Rows, bad: Bad) -> str:
