@@ -21,6 +21,7 @@ from hf_simtune.errors import RequestError, RunError, SimtuneError, first_line
 from hf_simtune.hub_patience import patient
 from hf_simtune.publish_files import Files
 from hf_simtune.recipe import Recipe
+from hf_simtune.tellable import tellable_cause
 
 __all__ = ["BRANCH", "CheckpointPush", "place"]
 
@@ -54,7 +55,8 @@ def place(recipe: Recipe, *, offline: bool) -> str | None:
             if private:
                 api.create_branch(to, branch=BRANCH, exist_ok=True)
     except (LocalTokenNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-        raise hub_state.untrained(f"--push-checkpoints {to}: the Hub does not take it", error) from error
+        told = f"--push-checkpoints {to}: the Hub does not take it"
+        raise hub_state.untrained(told, error) from tellable_cause(error)
     if not private:
         raise RequestError(
             f"--push-checkpoints {to}: that repository is public, and checkpoints have passed no gate",

@@ -12,7 +12,7 @@ from typing import NoReturn
 
 from hf_simtune import arguments as arguments_of
 from hf_simtune import catalogue, chatter, commands, flags, publish_command, run_commands, unwritten
-from hf_simtune.errors import LeftAloneError, RequestError, RunError, SimtuneError
+from hf_simtune.errors import PANIC_HINT, LeftAloneError, RequestError, RunError, SimtuneError, first_line, panics
 from hf_simtune.recipe import Recipe
 from hf_simtune.stopping import Stopped
 from hf_simtune.tellable import tell_uncaught
@@ -69,6 +69,11 @@ def main(own: Recipe | None = None, argv: Sequence[str] | None = None) -> NoRetu
         from hf_simtune import terminal
 
         terminal.error(told)
+        status = 1
+    except panics() as error:  # which is no Exception
+        from hf_simtune import terminal
+
+        terminal.error(f"a library failed within itself: {first_line(error)}\n{PANIC_HINT}")
         status = 1
     sys.exit(status)
 

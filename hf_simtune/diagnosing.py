@@ -27,6 +27,7 @@ from hf_simtune.hub import answers, unreachable
 from hf_simtune.hub_names import local
 from hf_simtune.model_errors import explained
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE
+from hf_simtune.tellable import tellable_cause
 
 __all__ = ["Diagnosis", "diagnose"]
 
@@ -213,7 +214,7 @@ def _is_sparse(name: str) -> bool:
     try:
         saved_as = sparse_models.model_type(place, None, online=online)
     except (OSError, httpx2.HTTPError, ValueError) as error:
-        raise explained(error, place, "", online) from error
+        raise explained(error, place, "", online) from tellable_cause(error)
     if saved_as not in EMBEDDING:
         raise RequestError(f"{name} is a {saved_as}: it gives no embedding of a sentence, dense or sparse")
     return saved_as == "SparseEncoder"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 
 from hf_simtune.tellable import tellable
 
 __all__ = [
+    "PANIC_HINT",
     "DataError",
     "HubError",
     "LeftAloneError",
@@ -15,7 +17,10 @@ __all__ = [
     "SimtuneError",
     "first_line",
     "joined",
+    "panics",
 ]
+
+PANIC_HINT = "Most likely the model's tokenizer.json is broken: name another model, or fetch this one again"
 
 
 class SimtuneError(Exception):
@@ -79,3 +84,13 @@ def joined(errors: Sequence[SimtuneError]) -> SimtuneError:
 def first_line(error: BaseException) -> str:
     """The first line of what another library's error says, or its type's name where it says nothing."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def panics() -> tuple[type[BaseException], ...]:
+    """For ``except panics()``: the class of what is being handled, if it is the panic of a library in Rust.
+
+    It is no ``Exception``, each such library (tokenizers, safetensors) has a class of its own for it, and none has a
+    name to import: it is known by what it calls itself.
+    """
+    kind = type(sys.exception())
+    return (kind,) if (kind.__module__, kind.__name__) == ("pyo3_runtime", "PanicException") else ()  # type: ignore[return-value]

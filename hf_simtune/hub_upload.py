@@ -15,6 +15,7 @@ from hf_simtune.errors import HubError
 from hf_simtune.hub_patience import asked
 from hf_simtune.hub_state import FAULTS
 from hf_simtune.publish_files import Files
+from hf_simtune.tellable import tellable_cause
 
 __all__ = ["Sent", "name_it", "send"]
 
@@ -80,7 +81,7 @@ def send(
         if create_pr and (changed or gone):
             pull = hub_state.open_pull(api, to, files, title)
     except FAULTS as error:
-        raise _failed(to, error, UNTOUCHED, again) from error
+        raise _failed(to, error, UNTOUCHED, again) from tellable_cause(error)
     if named and (changed or gone or named != head):
         raise HubError(
             f"{to} has a tag {tag} already, at {named}, which is another state than this one: nothing was sent",
@@ -106,7 +107,7 @@ def send(
         except (*FAULTS, ValueError) as error:  # the last: the Hub's own check of the card, or an answer that is none
             state = _state(api, to, files, head, title if create_pr else "", made=made, conflict=_status(error))
             if state.commit is None:
-                raise _failed(to, error, state.told, again) from error
+                raise _failed(to, error, state.told, again) from tellable_cause(error)
             commit, pull_request = state.commit, state.pull_request  # the answer was lost, not the commit
     return Sent(
         commit=commit,
@@ -146,7 +147,8 @@ def name_it(to: str, commit: str, tag: str, *, again: str) -> None:
             f"{to} has a tag {tag} by now, at {named}, which is another state than this one",
             hint=f"The files are there, at {commit}, without a tag: choose another name for --tag",
         )
-    raise _failed(to, failure or HubError("no tag was made"), state, again) from failure
+    told = _failed(to, failure or HubError("no tag was made"), state, again)
+    raise told from tellable_cause(failure) if failure else None
 
 
 def _state(api: HfApi, to: str, files: Files, head: str, pull: str, *, made: bool, conflict: int | None) -> _State:

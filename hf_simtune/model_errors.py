@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 
 from hf_simtune.errors import HubError, RequestError, SimtuneError
 from hf_simtune.hub import HUB, unreachable
+from hf_simtune.tellable import tellable
 
 __all__ = ["explained"]
 
@@ -72,4 +73,5 @@ def _is_no_answer(error: BaseException) -> bool:
 
 
 def _first_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).strip().splitlines() or [''])[0][:200]}"
+    line = (str(error).strip().splitlines() or [""])[0]
+    return f"{type(error).__name__}: {tellable(line)[:200]}"  # in that order: half a token is not known as one

@@ -1,4 +1,4 @@
-"""What a model's files may not be, seen before one is loaded: pickles, paths that lead out, tokenizers that swell."""
+"""What a model's files may not be, seen before one is loaded: pickles, paths that lead out, tokenizers that harm."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import huggingface_hub
 
+from hf_simtune import tokenizer_files
 from hf_simtune.errors import RequestError
 from hf_simtune.hub import MODEL_CACHE
 from hf_simtune.hub_names import is_hub_name
@@ -17,7 +17,6 @@ from hf_simtune.hub_names import is_hub_name
 __all__ = ["check"]
 
 PICKLED = re.compile(r"(pytorch_model|adapter_model|diffusion_pytorch_model)[\w.-]*\.(bin|pt|pth|ckpt)(\.index\.json)?")
-SWELLS = 1_000  # times that a tokenizer may make a text longer before it is cut
 LARGEST = 1 << 28  # bytes of a tokenizer's file: the largest published ones have a tenth
 # What the libraries load in place of pickled weights that lie beside it.
 SAFE = {
@@ -26,7 +25,8 @@ SAFE = {
     "diffusion_pytorch_model": ("diffusion_pytorch_model.safetensors",),
 }
 ADAPTER = "adapter_config.json"
-SMALL = ("modules.json", "model.safetensors.index.json", "tokenizer.json", ADAPTER)
+TOKENIZER = "tokenizer.json"
+SMALL = ("modules.json", "model.safetensors.index.json", TOKENIZER, ADAPTER)
 
 
 def check(name: str, place: str | Path, revision: str | None, *, online: bool, allow_pickle: bool) -> None:
@@ -67,7 +67,9 @@ def check(name: str, place: str | Path, revision: str | None, *, online: bool, a
             seen.add(base)
             waiting.append((f"{base}, the base of {called},", Path(base) if _is_model(Path(base)) else base, None))
     if problems:
-        hint = "--allow-pickle reads them as weights alone; or name a model with safetensors" if refused else None
+        hint = "Name another model: nothing of this one was loaded"
+        if refused:
+            hint = "--allow-pickle reads them as weights alone; or name a model with safetensors"
         raise RequestError(problems, hint=hint)
 
 
@@ -116,7 +118,11 @@ def _read(files: Sequence[str], place: str | Path, revision: str | None, online:
             else:
                 names = list(value[key]) if isinstance(value, dict) and isinstance(value.get(key), dict) else []
             folders |= {str(PurePosixPath(_folder(file)) / name) for name in names if isinstance(name, str)}
-    return [file for file in files if PurePosixPath(file).name in SMALL and _folder(file) in folders]
+    return [
+        file
+        for file in files
+        if (PurePosixPath(file).name in SMALL and _folder(file) in folders) or tokenizer_files.VERSIONED.search(file)
+    ]
 
 
 def _folder(file: str) -> str:
@@ -169,9 +175,8 @@ def _inside(file: str, text: str) -> Iterator[str]:
         yield f"{file} is not JSON that can be read: {type(error).__name__}"
         return
     name = PurePosixPath(file).name
-    if name == "tokenizer.json":
-        if (times := _swells(value.get("normalizer") if isinstance(value, dict) else None)) > SWELLS:
-            yield f"{file} makes a text up to {times:,} times as long, and {SWELLS:,} times is the most"
+    if name == TOKENIZER or tokenizer_files.VERSIONED.search(file):
+        yield from (f"{file} {problem}" for problem in tokenizer_files.problems(value))
         return
     if name == ADAPTER:
         return
@@ -183,16 +188,3 @@ def _inside(file: str, text: str) -> Iterator[str]:
     for path in dict.fromkeys(path for path in told if isinstance(path, str)):
         if _leaves(path):
             yield f"{file} names {path!r}, out of the model's own folder"
-
-
-def _swells(normalizer: Any) -> int:
-    """How many times as long a text may become by what is put in place of parts of it."""
-    times, steps = 1, [normalizer]
-    while steps:
-        step = steps.pop()
-        if not isinstance(step, dict):
-            continue
-        steps += step.get("normalizers") or []
-        put = step.get("content") if step.get("type") == "Replace" else step.get("prepend")
-        times = min(times * max(1, len(put)) if isinstance(put, str) else times, 10**12)
-    return times

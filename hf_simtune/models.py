@@ -17,7 +17,7 @@ from huggingface_hub.repocard import ModelCard
 from torch import nn
 
 from hf_simtune import adapters, model_files, sparse_models
-from hf_simtune.errors import RequestError, SimtuneError
+from hf_simtune.errors import PANIC_HINT, RequestError, SimtuneError, first_line, panics
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.flags import folder_name
 from hf_simtune.hub import MODEL_CACHE, answers, model_commit
@@ -25,6 +25,7 @@ from hf_simtune.hub_names import local
 from hf_simtune.model_errors import explained
 from hf_simtune.recipe import BUILTIN_MINILM, BUILTIN_SPLADE
 from hf_simtune.record import ModelFacts
+from hf_simtune.tellable import tellable_cause
 from hf_simtune.weights import sha256_of, weights_sha256
 
 __all__ = ["base_folder", "facts_of", "load", "packaged_minilm", "save", "tuned_facts"]
@@ -91,9 +92,14 @@ def load(
                 )
     except SimtuneError:
         raise
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the libraries raise all kinds
         at = f" at revision {revision}" if revision else ""
-        raise explained(error, place, at, online) from error
+        raise explained(error, place, at, online) from tellable_cause(error)
+    except panics() as error:
+        raise RequestError(
+            f"the model {name} does not load: a library failed within itself: {first_line(error)}",
+            hint=PANIC_HINT,
+        ) from error
     model.float()
     if max_length is not None:
         _check_max_length(model, name, max_length)

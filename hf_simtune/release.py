@@ -18,6 +18,7 @@ from hf_simtune.hub_patience import asked, patient
 from hf_simtune.publishing import Published
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
+from hf_simtune.tellable import tellable_cause
 
 __all__ = ["FinishedError", "Run", "UnexportedError", "UnpublishedError", "export", "publish", "target"]
 
@@ -94,7 +95,8 @@ def target(recipe: Recipe, *, offline: bool) -> str | None:
         try:
             me = asked(api.whoami)
         except (LocalTokenNotFoundError, HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-            raise hub_state.untrained("--push-to-hub: the Hub does not say who you are", error) from error
+            told = "--push-to-hub: the Hub does not say who you are"
+            raise hub_state.untrained(told, error) from tellable_cause(error)
         to = recipe.hub_model_id or f"{me['name']}/{re.sub(r'[^A-Za-z0-9._-]+', '-', recipe.name).strip('-.')}"
         if problems := publishing.named_wrong(to):
             raise RequestError(
@@ -109,7 +111,8 @@ def target(recipe: Recipe, *, offline: bool) -> str | None:
             elif to.partition("/")[0] not in (me["name"], *(one["name"] for one in me.get("orgs", ()))):
                 log.warning("--push-to-hub: there is no %s yet, and %s may not be able to make it", to, me["name"])
         except (HfHubHTTPError, httpx2.HTTPError, OSError) as error:
-            raise hub_state.untrained(f"--push-to-hub: {me['name']} may not write to {to}", error) from error
+            told = f"--push-to-hub: {me['name']} may not write to {to}"
+            raise hub_state.untrained(told, error) from tellable_cause(error)
     return to
 
 

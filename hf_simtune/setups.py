@@ -29,8 +29,8 @@ def setups(model: SentenceTransformer | SparseEncoder) -> dict[str, str]:
         "similarity": str(model.similarity_fn_name),
     }
     for number, module in enumerate(model):
-        told = getattr(module, "get_config_dict", dict)().items()
-        found[f"module {number}"] = [type(module).__qualname__, {k: v for k, v in told if k not in _LEARNED}]
+        told: dict[str, Any] = getattr(module, "get_config_dict", dict)()
+        found[f"module {number}"] = [type(module).__qualname__, {k: v for k, v in told.items() if k not in _LEARNED}]
         configuration: Any = getattr(getattr(module, "auto_model", None), "config", None)
         if hasattr(configuration, "to_dict"):
             settings = configuration.to_dict().items()

@@ -10,7 +10,18 @@ import traceback
 from collections.abc import Collection
 from types import TracebackType
 
-__all__ = ["SECRET_NAME", "TOKEN", "guard", "holds_secret", "secrets", "spelled", "tell_uncaught", "tellable"]
+__all__ = [
+    "SECRET_NAME",
+    "TOKEN",
+    "UntoldError",
+    "guard",
+    "holds_secret",
+    "secrets",
+    "spelled",
+    "tell_uncaught",
+    "tellable",
+    "tellable_cause",
+]
 
 # Of the Hub, of GitHub and of others that write theirs in the same way.
 TOKEN = (
@@ -60,10 +71,26 @@ def holds_secret(text: str, own: Collection[str]) -> bool:
 
 def tellable(text: str) -> str:
     """``text`` without tokens, passwords in addresses and secrets of this process, in signs that a terminal shows."""
+    return spelled(_hidden(text))
+
+
+def _hidden(text: str) -> str:
     for secret in sorted(secrets(), key=len, reverse=True):  # one may begin as another does
         text = text.replace(secret, HIDDEN)
-    text = _BEARER.sub(rf"\1 {HIDDEN}", _LOGIN.sub(HIDDEN, _TOKEN.sub(HIDDEN, text)))
-    return spelled(text)
+    return _BEARER.sub(rf"\1 {HIDDEN}", _LOGIN.sub(HIDDEN, _TOKEN.sub(HIDDEN, text)))
+
+
+class UntoldError(Exception):
+    """Stands for an error whose words hold a secret: its traceback as text, with the secret hidden."""
+
+
+def tellable_cause(error: BaseException) -> BaseException:
+    """What to raise from in place of ``error``: itself, unless a secret stands in its traceback or in those behind it.
+
+    A Hub, or a proxy on the way, may send back the token that it was asked with, and libraries put that in their words.
+    """
+    told = "".join(traceback.format_exception(error)).rstrip()
+    return error if _hidden(told) == told else UntoldError(f"\n{tellable(told)}")
 
 
 class _Tellable(logging.Filter):

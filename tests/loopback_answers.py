@@ -74,7 +74,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """What to answer: JSON in `body`, or the bytes `start` to before `end` of `file`."""
+    """What to answer: JSON in `body`, or the bytes `start` to before `end` of `file`; `reason` stands by the status."""
 
     status: int = 200
     body: Any = None
@@ -82,6 +82,7 @@ class Reply:
     file: Path | None = None
     start: int = 0
     end: int = 0
+    reason: str | None = None
 
 
 def answer(store: Store, request: Request) -> Reply:

@@ -146,6 +146,8 @@ class LoopbackHub:
 
         `how`: "answer" does that; "reset" drops the connection before the body is read, "lost" after the request was
         carried out, and "silent" keeps it open for `SILENCE` seconds without a word. They are logged with status 0.
+        "echo" answers with `status` and sends the request's own Authorization header back, as a careless proxy does: by
+        the status, in a header and in the body.
         `skip` lets so many matching requests pass first.
         """
         re.compile(pattern)
@@ -214,7 +216,7 @@ class LoopbackHub:
             with self._lock:
                 if fault and fault.how == "answer":
                     raise Refused(fault.status, "a fault that the test asked for", headers=fault.headers)
-                reply = answer(self._store, request)
+                reply = _echo(request, fault) if fault and fault.how == "echo" else answer(self._store, request)
         except Refused as refused:
             coded = {"X-Error-Code": refused.code} if refused.code else {}
             reply = Reply(refused.status, refused.body, {**coded, **refused.headers})
@@ -223,6 +225,11 @@ class LoopbackHub:
             reply = Reply(500, {"error": f"the loopback Hub failed: {error!r}"})
         self.requests.append((request.method, request.path, 0 if fault and fault.how == "lost" else reply.status))
         return reply
+
+
+def _echo(request: Request, fault: _Fault) -> Reply:
+    told = f"refused with Authorization: {request.headers.get('authorization', 'none')}"
+    return Reply(fault.status, {"error": told}, {"X-Error-Message": told, **fault.headers}, reason=told)
 
 
 class _Server(ThreadingHTTPServer):
@@ -318,7 +325,7 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
     def _send(self, reply: Reply, stream: BinaryIO, length: int) -> None:
-        self.send_response(reply.status)
+        self.send_response(reply.status, reply.reason)
         for name, value in reply.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Type", "application/json" if reply.file is None else "application/octet-stream")

@@ -24,7 +24,7 @@ FLOORS = [
     {"unread_fields"},
     {"fields", "rules", "plain", "branches", "hub_names", "hub_patience", "held", "unwritten"},
     {"words", "record_training", "stopwatch", "checkpoint", "stand_ins"},
-    {"lora", "hub", "weights", "setups", "report_text", "data.sports"},
+    {"lora", "hub", "weights", "setups", "tokenizer_files", "report_text", "data.sports"},
     {"recipe", "model_errors"},
     {"bench.rows", "bench.fresh"},
     {"evaluation.correlation", "evaluation.geometry", "evaluation.groups", "evaluation.bootstrap", "evaluation.metric"},

@@ -21,6 +21,7 @@ from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, Offl
 from hf_simtune.data.spec import DataName
 from hf_simtune.errors import DataError, HubError, RequestError, SimtuneError, first_line
 from hf_simtune.hub import HUB, answers, unreachable
+from hf_simtune.tellable import tellable_cause
 
 __all__ = ["card", "load_repository", "revision_of"]
 
@@ -47,8 +48,8 @@ def load_repository(name: DataName, cache_dir: Path | None = None) -> datasets.D
             )
     except SimtuneError:
         raise
-    except Exception as error:
-        raise _explained(error, name) from error
+    except Exception as error:  # noqa: BLE001 - the libraries raise all kinds
+        raise _explained(error, name) from tellable_cause(error)
     wanted = (name.split or "train").split("+")
     title = name.name + (f"/{name.config}" if name.config else "")
     wrong = [f"{title} has no split {one!r}; it has {', '.join(splits)}" for one in wanted if one not in splits]
