@@ -21,6 +21,7 @@ from hf_simtune.hub_names import is_hub_id
 from hf_simtune.model_names import at_revision
 from hf_simtune.record import RunRecord
 from hf_simtune.run_folder import RunFolder
+from hf_simtune.tellable import tellable_cause
 
 __all__ = ["SDK", "Space", "write", "wrong"]
 
@@ -131,7 +132,7 @@ def _published(record: RunRecord, run: Path, name: str, revision: str | None) ->
     except (OSError, httpx2.HTTPError, ValueError) as error:
         raise RequestError(
             f"--of {name}: the Hub gives no record of a run there: {first_line(error)}", hint=publish
-        ) from error
+        ) from tellable_cause(error)
     if RunRecord.load(Path(path)).tuned.weights_sha256 != record.tuned.weights_sha256:
         raise RequestError(f"--of {name}: the Hub has another run there than {run}", hint=publish)
 

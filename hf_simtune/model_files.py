@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import huggingface_hub
 
@@ -26,6 +27,8 @@ SAFE = {
 }
 ADAPTER = "adapter_config.json"
 TOKENIZER = "tokenizer.json"
+CALLED = re.compile(r"sentence_\w+_config\.json")  # with which arguments the tokenizer is called
+PADDED = 200_000  # tokens that each text may be filled up to: the longest published models take 131,072
 SMALL = ("modules.json", "model.safetensors.index.json", TOKENIZER, ADAPTER)
 
 
@@ -121,7 +124,11 @@ def _read(files: Sequence[str], place: str | Path, revision: str | None, online:
     return [
         file
         for file in files
-        if (PurePosixPath(file).name in SMALL and _folder(file) in folders) or tokenizer_files.VERSIONED.search(file)
+        if tokenizer_files.VERSIONED.search(file)
+        or (
+            _folder(file) in folders
+            and (PurePosixPath(file).name in SMALL or CALLED.fullmatch(PurePosixPath(file).name))
+        )
     ]
 
 
@@ -180,6 +187,9 @@ def _inside(file: str, text: str) -> Iterator[str]:
         return
     if name == ADAPTER:
         return
+    if CALLED.fullmatch(name):
+        yield from (f"{file} {problem}" for problem in _filled(value))
+        return
     if name == "modules.json":
         told = [entry.get("path") for entry in value if isinstance(entry, dict)] if isinstance(value, list) else []
     else:
@@ -188,3 +198,16 @@ def _inside(file: str, text: str) -> Iterator[str]:
     for path in dict.fromkeys(path for path in told if isinstance(path, str)):
         if _leaves(path):
             yield f"{file} names {path!r}, out of the model's own folder"
+
+
+def _filled(value: Any) -> Iterator[str]:
+    """Whether texts are to be filled up to absurd lengths: what a module says is stronger than the call."""
+    waiting = [value.get("processing_kwargs")] if isinstance(value, dict) else []
+    while waiting:
+        told = waiting.pop()
+        if not isinstance(told, dict):
+            continue
+        waiting += told.values()
+        for key in ("max_length", "pad_to_multiple_of"):
+            if isinstance(length := told.get(key), int) and length > PADDED:
+                yield f"fills each text up to {length:,} tokens ({key}), and {PADDED:,} is the most"

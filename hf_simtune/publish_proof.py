@@ -15,6 +15,7 @@ from hf_simtune.errors import RunError, first_line
 from hf_simtune.evaluation import sts
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.record import RunRecord
+from hf_simtune.tellable import tellable_cause
 from hf_simtune.weights import weights_sha256
 from hf_simtune.wording import count
 
@@ -56,7 +57,7 @@ def round_trip(
         raise RunError(
             f"{to} was published, at {commit}, and could not be loaded back: {first_line(error)}",
             hint=f"What is there is not sent again, only loaded: {again}",
-        ) from error
+        ) from tellable_cause(error)
     if weights_sha256(model) != weights:
         raise RunError(f"{place} loads with other weights than those that were sent", hint=f"Again: {again}")
     if rows is None:

@@ -136,6 +136,9 @@ def test_what_a_file_may_not_say_it_may_not_say_in_a_folder_of_a_module_either(f
         models.load(str(folder))
 
 
+LONG_FILLED = {"processing_kwargs": {"text": {"padding": "max_length", "max_length": 1_000_000}}}
+
+
 @pytest.mark.parametrize(
     ("file", "content", "told"),
     [
@@ -153,6 +156,7 @@ def test_what_a_file_may_not_say_it_may_not_say_in_a_folder_of_a_module_either(f
         ("config.json", {"model_type": "x", "auto_map": {"AutoConfig": "own.C"}}, "Remote code is never run"),
         ("modules.json", {"0": 3}, "does not load"),
         ("config_sentence_transformers.json", [1], "does not load"),
+        ("sentence_bert_config.json", LONG_FILLED, r"fills each text up to 1,000,000 tokens \(max_length\), and"),
     ],
 )
 def test_a_model_that_means_harm_is_refused_in_a_sentence(
