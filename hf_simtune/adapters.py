@@ -26,6 +26,7 @@ from hf_simtune.errors import RequestError, RunError
 from hf_simtune.evaluation.sts import Model
 from hf_simtune.evaluation.undisturbed import undisturbed
 from hf_simtune.lora import LoRA
+from hf_simtune.memory import enough
 from hf_simtune.model_names import is_static
 
 if TYPE_CHECKING:
@@ -116,15 +117,11 @@ def attach(model: Model, lora: LoRA, seed: int) -> Trainable:
         lora_dropout=lora.dropout,
         target_modules=names,
     )
-    try:
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            torch.manual_seed(seed)
-            model.add_adapter(config, ADAPTER)
-    except (MemoryError, RuntimeError) as error:
-        if "memory" not in f"{type(error).__name__} {error}".lower():  # on a CPU torch raises a RuntimeError
-            raise
-        told = f"--lora r={lora.r}: out of memory: adapters of this rank on {len(names)} layers do not fit"
-        raise RunError(told, hint="Take a smaller r, as in --lora r=16, or fewer targets") from error
+    told = f"--lora r={lora.r}: out of memory: adapters of this rank on {len(names)} layers do not fit"
+    less = enough(told, "Take a smaller r, as in --lora r=16, or fewer targets")
+    with less, torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        model.add_adapter(config, ADAPTER)
     adapter = backbone.peft_config[ADAPTER]
     if not (Path(str(adapter.base_model_name_or_path)) / "config.json").is_file():
         adapter.base_model_name_or_path = None  # by its name peft asks the Hub for the base, at each checkpoint

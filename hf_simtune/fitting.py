@@ -15,6 +15,7 @@ from transformers import TrainerCallback, set_seed
 from hf_simtune import checkpoint, schedule, train
 from hf_simtune.evaluation.health import harm
 from hf_simtune.evaluation.sts import Model, SimilarityEvaluator
+from hf_simtune.memory import enough
 from hf_simtune.preparing import MAIN, Prepared, PreparedBranch
 from hf_simtune.progress import ProgressBar
 from hf_simtune.ranks import ALONE, Ranks
@@ -33,6 +34,7 @@ __all__ = ["Fitted", "fit"]
 AVERAGE = "the average"  # beside the names of several trainings
 APART = 1000  # between the seeds of a soup, so that soups with neighbouring seeds have no training in common
 Weights = dict[str, torch.Tensor]
+SMALLER = "Take a smaller --batch-size or --max-length, --gradient-checkpointing, or a cached loss with --mini-batch 16"
 log = logging.getLogger("hf_simtune")
 
 
@@ -236,7 +238,9 @@ class _Seed:
             return
         if last:
             log.info("going on from %s", last.name)
-        with self.stop.at_steps(), warnings.catch_warnings():
+        batch = trainer.args.per_device_train_batch_size
+        told = f"out of memory: a training step with --batch-size {batch} does not fit"
+        with self.stop.at_steps(), warnings.catch_warnings(), enough(told, SMALLER):
             # The libraries warn each other of a method of theirs that is to go (sentence-transformers 6.2).
             warnings.filterwarnings("ignore", r".*gradient_checkpointing_enable", FutureWarning)
             # And, of several processes, of two of torch's (accelerate 1.15, sentence-transformers 6.2).

@@ -32,6 +32,8 @@ def build(name: str, model: SentenceTransformer | SparseEncoder, recipe: Recipe,
         RequestError: the model does not take the loss, or has fewer dimensions than the recipe cuts to.
     """
     if not isinstance(model, SparseEncoder):
+        if LOSSES[name].cached and model.transformers_model is None:
+            raise RequestError(f"--loss {name} does not go with a static model, which runs a batch whole: --loss mnrl")
         loss: nn.Module = getattr(dense, LOSSES[name].dense)(model, **_options(name, recipe, processes))
         return _matryoshka(model, loss, recipe.matryoshka) if recipe.matryoshka else loss
     called = LOSSES[name].sparse

@@ -35,7 +35,7 @@ def of_recipe(recipe: Recipe) -> list[str]:
         places = [local(name) for name in (recipe.start, recipe.model)]
         if recipe.start == recipe.model or (all(map(Path.is_dir, places)) and places[0].samefile(places[1])):
             found.append(f"--start {recipe.start} is the base itself, where training begins anyway; leave it out")
-    found += [*_static(recipe), *_sparse(recipe, wrong), *exported(recipe)]
+    found += [*_static(recipe, wrong), *_sparse(recipe, wrong), *exported(recipe)]
     return found + [told(field, [getattr(recipe, field)], why) for field, why in unread(recipe).items()]
 
 
@@ -60,7 +60,7 @@ def unread(recipe: Recipe) -> dict[str, str]:
     return {"flops_weight": f"it is for a SPLADE model, and {recipe.model} is dense ({one})"}
 
 
-def _static(recipe: Recipe) -> Iterator[str]:
+def _static(recipe: Recipe, wrong: Collection[str]) -> Iterator[str]:
     if kind(recipe.model) != "static":
         return
     if recipe.gradient_checkpointing:
@@ -68,6 +68,10 @@ def _static(recipe: Recipe) -> Iterator[str]:
             f"--gradient-checkpointing does not go with {recipe.model}, a static model: it has no layers to run again; "
             "leave it out"
         )
+    if recipe.max_length is not None:
+        yield f"--max-length does not go with {recipe.model}, a static model: it takes texts whole; leave it out"
+    for loss in cached(recipe) if {"loss", "more_data"}.isdisjoint(wrong) else ():
+        yield f"--loss {loss} does not go with {recipe.model}, a static model, which runs a batch whole: --loss mnrl"
     if recipe.lora is not None:
         yield f"--lora does not go with {recipe.model}, a static model: it has no linear layers to adapt; leave it out"
 

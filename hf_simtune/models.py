@@ -162,7 +162,7 @@ def _check_max_length(model: Model, name: str, max_length: int) -> None:
     """Refuse more tokens than the model has positions for: it would stop at the first long text, deep in a run."""
     transformer = model.transformers_model
     if transformer is None:
-        return
+        raise RequestError(f"--max-length does not go with {name}, a static model: it takes texts whole; leave it out")
     positions = getattr(transformer.config.get_text_config(), "max_position_embeddings", None)
     if not isinstance(positions, int) or positions <= 0:  # as in T5, whose positions are relative
         return

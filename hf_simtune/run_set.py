@@ -15,6 +15,7 @@ from typing import Any, Protocol
 from hf_simtune import whole
 from hf_simtune.errors import RequestError, SimtuneError
 from hf_simtune.held import held
+from hf_simtune.memory import out_of_memory
 from hf_simtune.plain import build, not_finite
 from hf_simtune.recipe import Recipe
 from hf_simtune.record import RunRecord
@@ -205,7 +206,7 @@ class RunSet:
             self._failed(index, str(error))
         except (MemoryError, RuntimeError) as error:
             # A batch that does not fit is that cell's own trouble; any other RuntimeError is a bug to be seen.
-            if not isinstance(error, MemoryError) and type(error).__name__ != "OutOfMemoryError":
+            if not out_of_memory(error):
                 raise
             self._failed(index, f"out of memory: {str(error).splitlines()[0] if str(error) else 'no more to be had'}")
         else:

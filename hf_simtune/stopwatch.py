@@ -36,6 +36,7 @@ class Stopwatch(TrainerCallback):
 
     def go_on_from(self, step: int) -> None:
         """Count on from the checkpoint of a step."""
+        whole.forget(self._path)  # a training that is at its end writes it no more
         kept = self._kept()
         if str(step) not in kept:
             log.warning("the time that training took up to step %d is not known and not counted", step)

@@ -48,6 +48,7 @@ KILLED = [
     Moment("remove", r"checkpoint-\d+$", 1),
     Moment("write", r"scored.jsonl", 2),
     Moment("write", r"seconds.json.part", 3),
+    Moment("write", r"seconds.json.part", 6),  # behind the last step
     Moment("write", r"plan.json.part"),
     Moment("replace", r"plan.json"),
     Moment("replaced", r"plan.json"),

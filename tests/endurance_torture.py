@@ -7,9 +7,9 @@ kind in ``kinds``. Prints a line of JSON for every cycle: resident memory, bytes
 log handlers, warning filters, variables of the environment, and the kinds of objects that became most since the cycle
 before. Exits with 1 where one of them has grown since the cycle ``--after``. Minutes.
 
-Each cycle has the same seeds, and so the same batches. oneDNN keeps the code that it makes for a product in bf16, for
-each size of a batch: a packed one may have any number of tokens. It keeps 1,024 of them, and until then memory grows
-with each new size, as ``--seeds 15`` shows.
+Each cycle has the same seeds, and so batches of the same sizes. The libraries keep the code that they make for products
+in bf16 for each size (oneDNN up to 1,024 of them), and a packed batch may have any number of tokens: with other seeds
+memory grows with each new size, as ``--seeds 15`` shows, and not with the runs.
 """
 
 from __future__ import annotations

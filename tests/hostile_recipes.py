@@ -57,9 +57,11 @@ ROWS = 24  # of each file
 PATIENCE = 8.0  # seconds in which a recipe may be tuned before it is told to stop
 GRACE = 60.0  # seconds in which it has to have stopped then
 SMALL: dict[str, Any] = {"batch_size": 8, "evaluations": 1, "precision": "fp32", "on_collapse": "ignore"}
-# Told when a model is loaded, which is named, and not the flag of what it does not take.
-_OF_A_MODEL = re.compile(
-    r"the model \S+ does not load: |the maximum length of \d+ tokens is beyond the \d+ positions of "
+# Told when model and data are loaded, which are named, and not the flag: what a model does not take, and what the
+# Hub was asked for, which may be STSb where nobody named rows to measure on.
+_BY_NAME = re.compile(
+    r"the model \S+ does not load: |the maximum length of \d+ tokens is beyond the \d+ positions of \S"
+    r"|could not reach the Hub at \S+ \(.+\) for the (data set|model) '"
 )
 
 
@@ -377,7 +379,7 @@ def _placed(problem: str, given: Collection[str], values: Mapping[str, Any]) -> 
     named = [re.escape(name if name == "stand_in_for" else flags.flag(name)) for name in given]
     if re.search(rf"(?<![\w-])({'|'.join(named)})(?![\w-])", problem):
         return True
-    if any(repr(word) in problem for word in values if word not in given) or _OF_A_MODEL.match(problem):
+    if any(repr(word) in problem for word in values if word not in given) or _BY_NAME.match(problem):
         return True
     return any(
         hostile_files.placed(problem, f"{name}.{'csv' if columns else 'txt'}") for name, columns in FILES.items()

@@ -125,6 +125,32 @@ def test_a_step_that_is_no_number_ends_training_and_the_last_good_checkpoint_is_
             compare([str(alone)])
 
 
+def test_a_step_that_does_not_fit_into_memory_is_told_in_a_sentence(
+    recipe: Recipe, spoiled: Any, tmp_path: Path
+) -> None:
+    spoiled(2, lambda loss, model: loss + torch.empty(10**15).sum())
+    with pytest.raises(RunError, match=r"^out of memory: a training step with --batch-size 16 does not fit \(") as told:
+        tune(recipe, out=tmp_path / "runs")
+    assert told.value.exit_status == 1 and "--gradient-checkpointing" in str(told.value.hint)
+    spoiled(1, lambda loss, model: loss.reshape(7, 7))
+    with pytest.raises(RuntimeError, match="shape"):  # any other is a bug, to be seen
+        tune(recipe, out=tmp_path / "runs")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"max_length": 16}, "--max-length does not go with .*, a static model"),
+        ({"loss": "cached_mnrl"}, "--loss cached_mnrl does not go with .*static model"),
+    ],
+)
+def test_what_a_static_model_does_not_take_is_refused(
+    recipe: Recipe, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(RequestError, match=told):
+        tune(dataclasses.replace(recipe, **changes), out=tmp_path / "runs")
+
+
 def test_a_first_step_that_is_no_number_leaves_the_base(recipe: Recipe, spoiled: Any, tmp_path: Path) -> None:
     spoiled(1, lambda loss, model: loss * NAN)
     run = tune(recipe, out=tmp_path / "runs")

@@ -22,7 +22,7 @@ FLOORS = [
     {"errors", "version", "wording", "loss_table", "chatter", "publish_reasons", "whole", "stopping", "trackers"},
     {"publish_arguments", "row_shapes"},
     {"unread_fields"},
-    {"fields", "rules", "plain", "branches", "hub_names", "hub_patience", "held", "unwritten"},
+    {"fields", "rules", "plain", "branches", "hub_names", "hub_patience", "held", "unwritten", "memory"},
     {"words", "record_training", "stopwatch", "checkpoint", "stand_ins"},
     {"lora", "hub", "weights", "setups", "tokenizer_files", "report_text", "data.sports"},
     {"recipe", "model_errors"},
