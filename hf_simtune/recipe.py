@@ -169,7 +169,7 @@ class Recipe:
         f"rows that a cached loss runs at a time (default: {MINI_BATCH}, or the batch if that is smaller)",
         *at_most(1_000_000, positive, "1 or more"),
     )
-    learning_rate: float = field(2e-5, "highest learning rate", *at_most(100, positive, "above 0"))
+    learning_rate: float = field(2e-5, "highest learning rate", lambda v: 0 < v <= 1e30, "above 0, at most 1e30")
     warmup: float = field(0.1, "share of the steps in which the learning rate rises", fraction, "0 or more, below 1")
     scheduler: str = field(
         "linear", "how the learning rate falls: linear, cosine, constant, constant_with_warmup", *one_of(*SCHEDULERS)
