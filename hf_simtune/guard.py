@@ -201,6 +201,12 @@ class CollapseGuard(TrainerCallback):
             self._told.add(name)
 
     def measured(self, model: nn.Module, step: int, epoch: float | None, **trained: Any) -> Health:
+        """How a model's vectors lie now, for all processes alike, each of which has to ask; see ``measured_here``."""
+        now = self.measured_here(model, step, epoch, **trained)
+        # Every process must come to the same decision; they hold the same weights, but not always the same device.
+        return cast(Health, broadcast_object_list([now])[0])
+
+    def measured_here(self, model: nn.Module, step: int, epoch: float | None, **trained: Any) -> Health:
         """How a model's vectors lie now, beside those of the base; it does not go into the history.
 
         Args:
@@ -215,8 +221,6 @@ class CollapseGuard(TrainerCallback):
         now = measure(vectors, isinstance(model, SparseEncoder), step, round(epoch or 0.0, 4))
         now = dataclasses.replace(now, **trained)
         now = dataclasses.replace(now, findings=findings(now, self.history[0] if self.history else None))
-        # Every process must come to the same decision; they hold the same weights, but not always the same device.
-        now = cast(Health, broadcast_object_list([now])[0])
         self.seconds += time.perf_counter() - start
         return now
 

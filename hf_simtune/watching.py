@@ -141,7 +141,7 @@ class BeforeAfter(TrainerCallback):
             return None
         kept = next((found for found in health if found.step == step), None)
         if kept is None and self.guard:
-            kept = self.guard.measured(model, health[-1].step if step is None else step, health[-1].epoch)
+            kept = self.guard.measured_here(model, health[-1].step if step is None else step, health[-1].epoch)
         return unfit(kept, health) if kept else None
 
     @property
