@@ -107,7 +107,7 @@ MOST: dict[str, float] = {
     "epochs": 100_000,
     "batch_size": 1_000_000,
     "mini_batch": 1_000_000,
-    "learning_rate": 100,
+    "learning_rate": 1e30,
     "warmup": 0.999,
     "weight_decay": 1_000,
     "max_length": 10**7,
